@@ -1,0 +1,173 @@
+//! Accept: execution, payload, timer and idempotency key in one statement, one round trip.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bridge_protocol::{ExecutionId, Lane, PayloadHash, TenantId, Time, WorkflowId};
+use bytes::Bytes;
+use sqlx::{AssertSqlSafe, PgConnection, Row};
+use uuid::Uuid;
+
+use crate::batch::Statement;
+use crate::day::Day;
+use crate::error::WriteError;
+
+/// An execution as the publisher accepts it.
+#[derive(Clone, Debug)]
+pub struct NewExecution {
+    pub id: ExecutionId,
+    pub tenant: TenantId,
+    pub workflow: WorkflowId,
+    pub lane: Lane,
+    pub kind: Option<String>,
+    pub payload: Bytes,
+    pub psh: PayloadHash,
+    /// JSON text.
+    pub metadata: Option<String>,
+    pub traceparent: Option<String>,
+    pub idempotency: Option<Idempotency>,
+    pub deliver_at: Option<Time>,
+    pub expires_at: Option<Time>,
+    /// From Postgres's now(); `deliver_at` wins where it is set.
+    pub due_in: Duration,
+    /// Whether the direct hand-off to the topic follows at once.
+    pub handed_off: bool,
+    pub decided_by: &'static str,
+    pub decided_because: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct Idempotency {
+    pub key: String,
+    pub digest: [u8; 32],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    New,
+    /// The key was used before for the same request; it became this execution.
+    Replayed(ExecutionId),
+    /// The key was used before for another request.
+    KeyConflict(ExecutionId),
+}
+
+pub(crate) struct Accept;
+
+/// `{day}` is the partition of the ids in the batch.
+pub(crate) fn sql(day: Day) -> String {
+    format!(
+        "WITH r AS (SELECT * FROM unnest($1::text[], $2::uuid[], $3::text[], $4::int2[], $5::text[], $6::bytea[], $7::bytea[], $8::text[], $9::text[],
+              $10::text[], $11::bytea[], $12::timestamptz[], $13::timestamptz[], $14::int8[], $15::bool[], $16::text[], $17::text[])
+            AS r(tenant_id, id, workflow_id, lane, kind, body, psh, metadata, traceparent, key, digest, deliver_at, expires_at, due_in_ms, handed_off, by, because)),
+          k AS (INSERT INTO idempotency_keys (tenant_id, key, digest, execution_id)
+            SELECT tenant_id, key, digest, id FROM r WHERE key IS NOT NULL ORDER BY tenant_id, key
+            ON CONFLICT DO NOTHING RETURNING execution_id),
+          go AS (SELECT r.*, COALESCE(r.deliver_at, now() + r.due_in_ms * interval '1 ms') AS due_at FROM r
+            WHERE r.key IS NULL OR EXISTS (SELECT FROM k WHERE k.execution_id = r.id)),
+          e AS (INSERT INTO executions_{day} (tenant_id, id, workflow_id, lane, kind, psh, metadata, traceparent, deliver_at, expires_at, due_at, published_at, decided_by, decided_because)
+            SELECT tenant_id, id, workflow_id, lane, kind, psh, metadata::jsonb, traceparent, deliver_at, expires_at, due_at,
+              CASE WHEN handed_off THEN now() END, by, because FROM go
+            ON CONFLICT DO NOTHING RETURNING tenant_id, id, due_at),
+          p AS (INSERT INTO payloads_{day} (tenant_id, id, body) SELECT go.tenant_id, go.id, go.body FROM go JOIN e USING (id)),
+          t AS (INSERT INTO timers (due_at, tenant_id, execution_id) SELECT due_at, tenant_id, id FROM e)
+        SELECT id FROM e",
+        day = day.suffix()
+    )
+}
+
+const OWNERS: &str = "SELECT r.id, k.execution_id, k.digest = r.digest AS same, EXISTS (SELECT FROM executions e WHERE e.tenant_id = r.tenant_id AND e.id = r.id) AS own
+    FROM unnest($1::text[], $2::uuid[], $3::text[], $4::bytea[]) AS r(tenant_id, id, key, digest)
+    LEFT JOIN idempotency_keys k ON k.tenant_id = r.tenant_id AND k.key = r.key";
+
+impl Statement for Accept {
+    const NAME: &'static str = "accept";
+    type Row = NewExecution;
+    type Out = Accepted;
+
+    fn key(row: &NewExecution) -> (&TenantId, ExecutionId) {
+        (&row.tenant, row.id)
+    }
+
+    fn bytes(row: &NewExecution) -> usize {
+        row.payload.len() + row.metadata.as_ref().map_or(0, String::len)
+    }
+
+    async fn run(
+        &self,
+        connection: &mut PgConnection,
+        day: Day,
+        rows: &[&NewExecution],
+    ) -> Result<Vec<Accepted>, sqlx::Error> {
+        accept(connection, day, rows).await
+    }
+
+    fn gone(row: &NewExecution) -> Result<Accepted, WriteError> {
+        Err(WriteError::NoPartition { id: row.id.to_string() })
+    }
+}
+
+pub(crate) async fn accept(
+    connection: &mut PgConnection,
+    day: Day,
+    rows: &[&NewExecution],
+) -> Result<Vec<Accepted>, sqlx::Error> {
+    let column = |f: fn(&NewExecution) -> Option<&str>| rows.iter().map(|r| f(r)).collect::<Vec<_>>();
+    let tenants: Vec<&str> = rows.iter().map(|r| r.tenant.as_str()).collect();
+    let ids: Vec<Uuid> = rows.iter().map(|r| r.id.uuid()).collect();
+    let keys = column(|r| r.idempotency.as_ref().map(|i| i.key.as_str()));
+    let digests: Vec<Option<&[u8]>> =
+        rows.iter().map(|r| r.idempotency.as_ref().map(|i| i.digest.as_slice())).collect();
+    let written = sqlx::query(AssertSqlSafe(sql(day)))
+        .bind(&tenants)
+        .bind(&ids)
+        .bind(rows.iter().map(|r| r.workflow.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|r| r.lane.code()).collect::<Vec<i16>>())
+        .bind(column(|r| r.kind.as_deref()))
+        .bind(rows.iter().map(|r| r.payload.as_ref()).collect::<Vec<&[u8]>>())
+        .bind(rows.iter().map(|r| r.psh.0.as_slice()).collect::<Vec<&[u8]>>())
+        .bind(column(|r| r.metadata.as_deref()))
+        .bind(column(|r| r.traceparent.as_deref()))
+        .bind(&keys)
+        .bind(&digests)
+        .bind(rows.iter().map(|r| r.deliver_at).collect::<Vec<_>>())
+        .bind(rows.iter().map(|r| r.expires_at).collect::<Vec<_>>())
+        .bind(rows.iter().map(|r| r.due_in.as_millis() as i64).collect::<Vec<_>>())
+        .bind(rows.iter().map(|r| r.handed_off).collect::<Vec<_>>())
+        .bind(rows.iter().map(|r| r.decided_by).collect::<Vec<_>>())
+        .bind(rows.iter().map(|r| r.decided_because.as_str()).collect::<Vec<_>>())
+        .fetch_all(&mut *connection)
+        .await?;
+    if written.len() == rows.len() {
+        return Ok(vec![Accepted::New; rows.len()]);
+    }
+    // Seldom: a key was used before, or this very statement was committed before and its answer got lost.
+    let written: std::collections::HashSet<Uuid> =
+        written.iter().map(|row| row.try_get::<Uuid, _>("id")).collect::<Result<_, _>>()?;
+    let owners = sqlx::query(OWNERS)
+        .bind(&tenants)
+        .bind(&ids)
+        .bind(&keys)
+        .bind(&digests)
+        .fetch_all(connection)
+        .await?;
+    let mut settled: HashMap<Uuid, Accepted> = HashMap::with_capacity(rows.len());
+    for row in owners {
+        let id: Uuid = row.try_get("id")?;
+        let owner: Option<Uuid> = row.try_get("execution_id")?;
+        let own: bool = row.try_get("own")?;
+        let same: Option<bool> = row.try_get("same")?;
+        let accepted = match owner.and_then(ExecutionId::from_uuid) {
+            _ if own || written.contains(&id) => Accepted::New,
+            Some(owner) if same == Some(true) => Accepted::Replayed(owner),
+            Some(owner) => Accepted::KeyConflict(owner),
+            // Neither written nor in the way of another: the key was cleaned away in this very moment.
+            None => return Err(again()),
+        };
+        settled.insert(id, accepted);
+    }
+    ids.iter().map(|id| settled.get(id).copied().ok_or_else(again)).collect()
+}
+
+fn again() -> sqlx::Error {
+    sqlx::Error::Io(std::io::Error::other("an idempotency key vanished while it was looked at"))
+}

@@ -1,0 +1,221 @@
+//! Reading executions: one whole with its timeline, and lists by state.
+
+use bridge_protocol::{Evidence, ExecutionId, Lane, State, TenantId, Time, WorkflowId};
+use uuid::Uuid;
+
+use crate::{Store, StoreError, rows};
+
+/// An execution as its reader sees it.
+#[derive(Clone, Debug)]
+pub struct Execution {
+    pub tenant: TenantId,
+    pub id: ExecutionId,
+    pub workflow: WorkflowId,
+    pub lane: Lane,
+    pub kind: Option<String>,
+    pub state: State,
+    pub evidence: Option<Evidence>,
+    pub attempt: u16,
+    pub accepted_at: Time,
+    pub deliver_at: Option<Time>,
+    pub expires_at: Option<Time>,
+    /// When its timer rings; None once it ended.
+    pub due_at: Option<Time>,
+    pub published_at: Option<Time>,
+    pub claimed_at: Option<Time>,
+    pub lease_until: Option<Time>,
+    pub finished_at: Option<Time>,
+    pub parks: u16,
+    pub decided_by: String,
+    pub decided_because: String,
+    pub message_id: Option<String>,
+    pub http_status: Option<u16>,
+    pub reason: Option<String>,
+    pub error: Option<String>,
+    pub n8n_execution_id: Option<String>,
+    pub traceparent: Option<String>,
+    /// JSON text.
+    pub metadata: Option<String>,
+    pub replay_of: Option<Uuid>,
+    pub replayed_as: Option<Uuid>,
+    /// Attempts that ended before the last one, oldest first.
+    pub attempts: Vec<Attempt>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    pub attempt: u16,
+    pub claimed_at: Option<Time>,
+    pub finished_at: Time,
+    pub http_status: Option<u16>,
+    pub outcome: String,
+    pub error: Option<String>,
+    pub message_id: Option<String>,
+}
+
+/// One line of a list.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    pub id: ExecutionId,
+    pub workflow: WorkflowId,
+    pub lane: Lane,
+    pub state: State,
+    pub attempt: u16,
+    pub accepted_at: Time,
+    pub reason: Option<String>,
+    pub replayed_as: Option<Uuid>,
+}
+
+impl Store {
+    pub async fn execution(
+        &self,
+        tenant: &TenantId,
+        id: ExecutionId,
+    ) -> Result<Option<Execution>, StoreError> {
+        let found = sqlx::query!(
+            r#"SELECT e.workflow_id, e.lane, e.kind, e.state, e.evidence, e.attempt, e.accepted_at, e.deliver_at, e.expires_at, e.due_at, e.published_at, e.claimed_at,
+                 e.lease_until, e.finished_at, e.parks, e.decided_by, e.decided_because, e.message_id, e.http_status, e.reason, e.error, e.n8n_execution_id, e.traceparent,
+                 e.metadata::text AS metadata, e.replay_of, d.replayed_as AS "replayed_as?"
+               FROM executions e LEFT JOIN dead_letters d ON d.tenant_id = e.tenant_id AND d.execution_id = e.id
+               WHERE e.tenant_id = $1 AND e.id = $2"#,
+            tenant.as_str(),
+            id.uuid()
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(|source| StoreError::Statement { name: "execution", source })?;
+        let Some(row) = found else { return Ok(None) };
+        let attempts = sqlx::query!(
+            "SELECT attempt, claimed_at, finished_at, http_status, outcome, error, message_id FROM attempts
+             WHERE tenant_id = $1 AND id = $2 ORDER BY attempt",
+            tenant.as_str(),
+            id.uuid()
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|source| StoreError::Statement { name: "execution.attempts", source })?;
+        let decode = |source| StoreError::Statement { name: "execution", source };
+        let state = rows::state(row.state).map_err(decode)?;
+        Ok(Some(Execution {
+            tenant: tenant.clone(),
+            id,
+            workflow: rows::workflow(&row.workflow_id).map_err(decode)?,
+            lane: rows::lane(row.lane).map_err(decode)?,
+            kind: row.kind,
+            state,
+            evidence: row.evidence.and_then(Evidence::from_code),
+            attempt: row.attempt as u16,
+            accepted_at: row.accepted_at,
+            deliver_at: row.deliver_at,
+            expires_at: row.expires_at,
+            due_at: row.due_at.filter(|_| !state.is_terminal()),
+            published_at: row.published_at,
+            claimed_at: row.claimed_at,
+            lease_until: row.lease_until,
+            finished_at: row.finished_at,
+            parks: row.parks as u16,
+            decided_by: row.decided_by,
+            decided_because: row.decided_because,
+            message_id: row.message_id,
+            http_status: row.http_status.map(|status| status as u16),
+            reason: row.reason,
+            error: row.error,
+            n8n_execution_id: row.n8n_execution_id,
+            traceparent: row.traceparent,
+            metadata: row.metadata,
+            replay_of: row.replay_of,
+            replayed_as: row.replayed_as,
+            attempts: attempts
+                .into_iter()
+                .map(|a| Attempt {
+                    attempt: a.attempt as u16,
+                    claimed_at: a.claimed_at,
+                    finished_at: a.finished_at,
+                    http_status: a.http_status.map(|status| status as u16),
+                    outcome: a.outcome,
+                    error: a.error,
+                    message_id: a.message_id,
+                })
+                .collect(),
+        }))
+    }
+
+    /// Newest first. Dead letters come from their own table, flat; every other state is looked for among the newest
+    /// `window` executions of the tenant. The flag says that the window was cut before the list was full.
+    pub async fn list(
+        &self,
+        tenant: &TenantId,
+        state: Option<State>,
+        before: Option<ExecutionId>,
+        limit: u16,
+    ) -> Result<(Vec<Listed>, bool), StoreError> {
+        const WINDOW: i64 = 10_000;
+        let before = before.map_or(Uuid::max(), ExecutionId::uuid);
+        let name = "executions.list";
+        let named = |source| StoreError::Statement { name, source };
+        if state == Some(State::DeadLettered) {
+            let found = sqlx::query!(
+                r#"SELECT d.execution_id, d.workflow_id, d.lane, d.attempt, d.reason, d.replayed_as, d.at FROM dead_letters d
+                   WHERE d.tenant_id = $1 AND d.execution_id < $2 ORDER BY d.execution_id DESC LIMIT $3"#,
+                tenant.as_str(),
+                before,
+                i64::from(limit)
+            )
+            .fetch_all(&self.pool)
+            .await
+            .map_err(named)?;
+            let listed = found.into_iter().map(|row| {
+                let id = rows::execution_id(row.execution_id)?;
+                Ok(Listed {
+                    id,
+                    workflow: rows::workflow(&row.workflow_id)?,
+                    lane: rows::lane(row.lane)?,
+                    state: State::DeadLettered,
+                    attempt: row.attempt as u16,
+                    accepted_at: id.created_at(),
+                    reason: Some(row.reason),
+                    replayed_as: row.replayed_as,
+                })
+            });
+            return Ok((listed.collect::<Result<_, sqlx::Error>>().map_err(named)?, false));
+        }
+        let found = sqlx::query!(
+            r#"SELECT w.id AS "id!", w.workflow_id AS "workflow_id!", w.lane AS "lane!", w.state AS "state!", w.attempt AS "attempt!", w.accepted_at AS "accepted_at!",
+                 w.reason, w.number AS "number!"
+               FROM (SELECT e.*, row_number() OVER (ORDER BY e.id DESC) AS number
+                     FROM (SELECT * FROM executions WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $5) e) w
+               WHERE $3::int2 IS NULL OR w.state = $3 OR w.number = $5 ORDER BY w.id DESC LIMIT $4"#,
+            tenant.as_str(),
+            before,
+            state.map(State::code),
+            i64::from(limit) + 1,
+            WINDOW
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(named)?;
+        let mut partial = false;
+        let mut listed = Vec::with_capacity(found.len());
+        for row in found {
+            if listed.len() == usize::from(limit) {
+                break;
+            }
+            let row_state = rows::state(row.state).map_err(named)?;
+            partial |= row.number == WINDOW;
+            if state.is_some_and(|state| state != row_state) {
+                continue;
+            }
+            listed.push(Listed {
+                id: rows::execution_id(row.id).map_err(named)?,
+                workflow: rows::workflow(&row.workflow_id).map_err(named)?,
+                lane: rows::lane(row.lane).map_err(named)?,
+                state: row_state,
+                attempt: row.attempt as u16,
+                accepted_at: row.accepted_at,
+                reason: row.reason,
+                replayed_as: None,
+            });
+        }
+        Ok((listed, partial))
+    }
+}

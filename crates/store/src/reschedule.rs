@@ -1,0 +1,151 @@
+//! Reschedule: an execution that stays alive gets a new time. A retry ends an attempt, parking spends none.
+
+use std::time::Duration;
+
+use bridge_protocol::{ExecutionId, State, TenantId};
+use sqlx::{AssertSqlSafe, PgConnection, Row};
+use uuid::Uuid;
+
+use crate::batch::Statement;
+use crate::day::Day;
+use crate::error::WriteError;
+use crate::finish::{Finished, present};
+
+#[derive(Clone, Debug)]
+pub struct Reschedule {
+    pub tenant: TenantId,
+    pub id: ExecutionId,
+    /// The attempt that ended, or the one the parked message was published for.
+    pub attempt: u16,
+    pub after: Duration,
+    pub why: Why,
+}
+
+#[derive(Clone, Debug)]
+pub enum Why {
+    /// The attempt failed and another one follows.
+    Retry { claim_id: Uuid, http_status: Option<u16>, error: Option<String> },
+    /// No slot was free; nothing was claimed. Each further parking doubles `after`, up to `longest`.
+    Park { longest: Duration },
+}
+
+pub(crate) struct RescheduleStatement;
+
+/// Rows are locked in the order of their keys and the old timer is found by the due_at under that lock. A timer that
+/// the relay re-armed in the same moment is invisible here and stays as an orphan; it rings once and is deleted.
+pub(crate) fn sql(day: Day) -> String {
+    format!(
+        "WITH r AS (SELECT * FROM unnest($1::text[], $2::uuid[], $3::int2[], $4::uuid[], $5::int8[], $6::int8[], $7::int2[], $8::text[])
+            AS r(tenant_id, id, attempt, claim_id, after_ms, longest_ms, http_status, error)),
+          o AS MATERIALIZED (SELECT e.tenant_id, e.id, e.due_at, e.claimed_at, e.message_id, r.attempt, r.claim_id, r.http_status, r.error,
+              now() + (CASE WHEN r.claim_id IS NULL THEN least(r.after_ms * power(2, least(e.parks, 20)), r.longest_ms) ELSE r.after_ms END) * interval '1 ms' AS new_due
+            FROM r JOIN executions_{day} e ON e.tenant_id = r.tenant_id AND e.id = r.id
+            WHERE CASE WHEN r.claim_id IS NULL THEN e.state IN (0, 3) AND e.attempt = r.attempt - 1
+                  ELSE e.state = 1 AND e.attempt = r.attempt AND e.claim_id = r.claim_id END
+            ORDER BY e.tenant_id, e.id FOR UPDATE OF e),
+          d AS (DELETE FROM timers t USING o WHERE t.due_at = o.due_at AND t.tenant_id = o.tenant_id AND t.execution_id = o.id),
+          i AS (INSERT INTO timers (due_at, tenant_id, execution_id) SELECT new_due, tenant_id, id FROM o ON CONFLICT DO NOTHING),
+          a AS (INSERT INTO attempts_{day} (tenant_id, id, attempt, claimed_at, finished_at, http_status, outcome, error, message_id)
+            SELECT tenant_id, id, attempt, claimed_at, now(), http_status, 'retry', error, message_id FROM o WHERE claim_id IS NOT NULL ON CONFLICT DO NOTHING)
+        UPDATE executions_{day} e SET due_at = o.new_due, published_at = NULL, publishes = 0, lease_until = NULL,
+            state = CASE WHEN o.claim_id IS NULL THEN e.state ELSE 3 END,
+            parks = CASE WHEN o.claim_id IS NULL THEN least(e.parks, 1000) + 1 ELSE 0 END,
+            finished_at = CASE WHEN o.claim_id IS NULL THEN e.finished_at ELSE now() END,
+            http_status = CASE WHEN o.claim_id IS NULL THEN e.http_status ELSE o.http_status END,
+            error = CASE WHEN o.claim_id IS NULL THEN e.error ELSE o.error END
+          FROM o WHERE e.tenant_id = o.tenant_id AND e.id = o.id RETURNING e.tenant_id, e.id",
+        day = day.suffix()
+    )
+}
+
+impl Statement for RescheduleStatement {
+    const NAME: &'static str = "reschedule";
+    type Row = Reschedule;
+    type Out = Finished;
+
+    fn key(row: &Reschedule) -> (&TenantId, ExecutionId) {
+        (&row.tenant, row.id)
+    }
+
+    async fn run(
+        &self,
+        connection: &mut PgConnection,
+        day: Day,
+        rows: &[&Reschedule],
+    ) -> Result<Vec<Finished>, sqlx::Error> {
+        let tenants: Vec<&str> = rows.iter().map(|r| r.tenant.as_str()).collect();
+        let ids: Vec<Uuid> = rows.iter().map(|r| r.id.uuid()).collect();
+        let moved = sqlx::query(AssertSqlSafe(sql(day)))
+            .bind(&tenants)
+            .bind(&ids)
+            .bind(rows.iter().map(|r| r.attempt as i16).collect::<Vec<i16>>())
+            .bind(rows.iter().map(|r| claim_id(r)).collect::<Vec<_>>())
+            .bind(rows.iter().map(|r| r.after.as_millis() as i64).collect::<Vec<_>>())
+            .bind(rows.iter().map(|r| longest(r).as_millis() as i64).collect::<Vec<_>>())
+            .bind(rows.iter().map(|r| http_status(r)).collect::<Vec<_>>())
+            .bind(rows.iter().map(|r| error(r)).collect::<Vec<_>>())
+            .fetch_all(&mut *connection)
+            .await?;
+        if moved.len() == rows.len() {
+            return Ok(vec![Finished::Done; rows.len()]);
+        }
+        let moved: std::collections::HashSet<(String, Uuid)> = moved
+            .into_iter()
+            .map(|row| Ok((row.try_get("tenant_id")?, row.try_get("id")?)))
+            .collect::<Result<_, sqlx::Error>>()?;
+        let seen = present(connection, day, &tenants, &ids).await?;
+        Ok(rows
+            .iter()
+            .map(|row| {
+                let key = (row.tenant.as_str().to_owned(), row.id.uuid());
+                if moved.contains(&key) {
+                    return Finished::Done;
+                }
+                match seen.get(&key) {
+                    // Its own earlier run, whose answer was lost.
+                    Some(now)
+                        if claim_id(row).is_some()
+                            && now.claim_id == claim_id(row)
+                            && now.attempt == row.attempt
+                            && now.state == State::Retrying =>
+                    {
+                        Finished::Done
+                    }
+                    now => Finished::LostFence(now.map(|now| now.state)),
+                }
+            })
+            .collect())
+    }
+
+    fn gone(_row: &Reschedule) -> Result<Finished, WriteError> {
+        Ok(Finished::LostFence(None))
+    }
+}
+
+fn claim_id(row: &Reschedule) -> Option<Uuid> {
+    match row.why {
+        Why::Retry { claim_id, .. } => Some(claim_id),
+        Why::Park { .. } => None,
+    }
+}
+
+fn longest(row: &Reschedule) -> Duration {
+    match row.why {
+        Why::Retry { .. } => row.after,
+        Why::Park { longest } => longest,
+    }
+}
+
+fn http_status(row: &Reschedule) -> Option<i16> {
+    match &row.why {
+        Why::Retry { http_status, .. } => http_status.map(|status| status as i16),
+        Why::Park { .. } => None,
+    }
+}
+
+fn error(row: &Reschedule) -> Option<&str> {
+    match &row.why {
+        Why::Retry { error, .. } => error.as_deref(),
+        Why::Park { .. } => None,
+    }
+}

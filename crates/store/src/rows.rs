@@ -1,0 +1,32 @@
+//! From columns to the protocol's types; a value that no type admits is a decode error that names it.
+
+use bridge_protocol::{ExecutionId, Lane, PayloadHash, State, TenantId, WorkflowId};
+use uuid::Uuid;
+
+fn bad(what: &str, value: impl std::fmt::Display) -> sqlx::Error {
+    sqlx::Error::Decode(format!("the row holds {value} as {what}").into())
+}
+
+pub(crate) fn state(code: i16) -> Result<State, sqlx::Error> {
+    State::from_code(code).ok_or_else(|| bad("state", code))
+}
+
+pub(crate) fn lane(code: i16) -> Result<Lane, sqlx::Error> {
+    Lane::from_code(code).ok_or_else(|| bad("lane", code))
+}
+
+pub(crate) fn tenant(text: &str) -> Result<TenantId, sqlx::Error> {
+    TenantId::parse(text).map_err(|_| bad("tenant", text))
+}
+
+pub(crate) fn workflow(text: &str) -> Result<WorkflowId, sqlx::Error> {
+    WorkflowId::parse(text).map_err(|_| bad("workflow", text))
+}
+
+pub(crate) fn execution_id(id: Uuid) -> Result<ExecutionId, sqlx::Error> {
+    ExecutionId::from_uuid(id).ok_or_else(|| bad("execution id", id))
+}
+
+pub(crate) fn payload_hash(bytes: &[u8]) -> Result<PayloadHash, sqlx::Error> {
+    bytes.try_into().map(PayloadHash).map_err(|_| bad("payload hash", format!("{} bytes", bytes.len())))
+}

@@ -1,0 +1,166 @@
+//! The life of an execution, statement by statement.
+
+use bridge_protocol::{Evidence, Reason, State};
+
+use super::*;
+use crate::{Accepted, Finished, Idempotency, Refusal, Reschedule, ResultBody, Why, WriteError};
+
+#[tokio::test]
+async fn accepted_claimed_and_finished() {
+    let t = open().await;
+    let new = t.accepted().await;
+    assert_eq!(t.number("SELECT count(*) FROM timers").await, 1);
+    let first = claim(new.id, 1);
+    let claimed = t.claimed(first.clone()).await;
+    assert_eq!((claimed.attempt, claimed.payload), (1, Some(new.payload.clone())));
+    let result = ResultBody { content_type: None, body: Bytes::from_static(b"ok"), truncated: false };
+    let ending = Ending::Succeeded { evidence: Evidence::Response, result: Some(result) };
+    let done = t.store.finish(finish(&first, ending.clone()), PATIENCE).await.unwrap();
+    assert_eq!(done, Finished::Done);
+    assert_eq!(t.number("SELECT count(*) FROM timers").await, 0);
+    assert_eq!(t.number("SELECT count(*) FROM results").await, 1);
+    let read = t.store.execution(&tenant(), new.id).await.unwrap().unwrap();
+    assert_eq!((read.state, read.evidence, read.attempt), (State::Succeeded, Some(Evidence::Response), 1));
+    assert_eq!(read.message_id.as_deref(), Some("1:2:-1"));
+
+    // The same finish once more is its own; another claim's is not.
+    assert_eq!(t.store.finish(finish(&first, ending.clone()), PATIENCE).await.unwrap(), Finished::Done);
+    let foreign = finish(&claim(new.id, 1), ending);
+    assert_eq!(t.store.finish(foreign, PATIENCE).await.unwrap(), Finished::LostFence(Some(State::Succeeded)));
+}
+
+#[tokio::test]
+async fn a_claim_is_given_once_and_says_why_not() {
+    let t = open().await;
+    let new = t.accepted().await;
+    let refused = async |claim: Claim| match t.store.claim(claim, PATIENCE).await.unwrap() {
+        ClaimAnswer::Refused(refusal) => refusal,
+        ClaimAnswer::Claimed(claimed) => panic!("claimed {claimed:?}"),
+    };
+    assert_eq!(refused(claim(new.id, 2)).await, Refusal::StaleAttempt);
+    let first = claim(new.id, 1);
+    t.claimed(first.clone()).await;
+    assert_eq!(refused(claim(new.id, 1)).await, Refusal::Leased);
+    assert_eq!(refused(claim(new.id, 2)).await, Refusal::Leased);
+    // Asked twice, as after a lost answer, the claim is unchanged and no attempt is spent.
+    assert_eq!(t.claimed(first.clone()).await.attempt, 1);
+    let retry = Reschedule {
+        tenant: tenant(),
+        id: new.id,
+        attempt: 1,
+        after: Duration::ZERO,
+        why: Why::Retry { claim_id: first.claim_id, http_status: Some(503), error: Some("503".to_owned()) },
+    };
+    assert_eq!(t.store.reschedule(retry.clone(), PATIENCE).await.unwrap(), Finished::Done);
+    assert_eq!(t.store.reschedule(retry, PATIENCE).await.unwrap(), Finished::Done, "its own, answered again");
+    t.assert_every_live_execution_has_its_timer().await;
+    assert_eq!(refused(claim(new.id, 1)).await, Refusal::StaleAttempt);
+    assert_eq!(refused(Claim { max_attempts: 1, ..claim(new.id, 2) }).await, Refusal::Exhausted);
+    let second = claim(new.id, 2);
+    t.claimed(second.clone()).await;
+    let dead = Ending::DeadLettered(Reason::AttemptsExhausted);
+    assert_eq!(t.store.finish(finish(&second, dead), PATIENCE).await.unwrap(), Finished::Done);
+    assert_eq!(refused(claim(new.id, 3)).await, Refusal::Terminal);
+    assert_eq!(refused(claim(execution().id, 1)).await, Refusal::Unknown);
+    assert_eq!(t.store.notices(10).await.unwrap()[0].execution, Some(new.id));
+    let (listed, partial) = t.store.list(&tenant(), Some(State::DeadLettered), None, 10).await.unwrap();
+    assert_eq!((listed[0].id, listed.len(), partial), (new.id, 1, false));
+    let read = t.store.execution(&tenant(), new.id).await.unwrap().unwrap();
+    assert_eq!((read.attempts.len(), read.attempts[0].http_status), (1, Some(503)));
+    assert_eq!(t.number("SELECT count(*) FROM timers").await, 0);
+}
+
+#[tokio::test]
+async fn an_expired_execution_is_not_claimed() {
+    let t = open().await;
+    let mut new = execution();
+    new.expires_at = Some(now() - chrono::TimeDelta::seconds(1));
+    t.store.accept(new.clone(), PATIENCE).await.unwrap();
+    let answer = t.store.claim(claim(new.id, 1), PATIENCE).await.unwrap();
+    assert!(matches!(answer, ClaimAnswer::Refused(Refusal::Expired)), "{answer:?}");
+}
+
+#[tokio::test]
+async fn parking_spends_no_attempt_and_grows() {
+    let t = open().await;
+    let new = t.accepted().await;
+    let park = Reschedule {
+        tenant: tenant(),
+        id: new.id,
+        attempt: 1,
+        after: Duration::from_secs(10),
+        why: Why::Park { longest: Duration::from_secs(60) },
+    };
+    for seconds in [10, 20, 40, 60, 60] {
+        assert_eq!(t.store.reschedule(park.clone(), PATIENCE).await.unwrap(), Finished::Done);
+        let due = t.number("SELECT round(extract(epoch FROM due_at - now()))::int8 FROM timers").await;
+        assert!((due - seconds).abs() <= 2, "parked for {due} s instead of {seconds} s");
+    }
+    assert_eq!(t.claimed(claim(new.id, 1)).await.attempt, 1);
+    let late = t.store.reschedule(park, PATIENCE).await.unwrap();
+    assert_eq!(late, Finished::LostFence(Some(State::Running)), "a running execution is not parked");
+    t.assert_every_live_execution_has_its_timer().await;
+}
+
+#[tokio::test]
+async fn a_key_stands_for_one_execution() {
+    let t = open().await;
+    let keyed = |digest: u8| NewExecution {
+        idempotency: Some(Idempotency { key: "order-7".to_owned(), digest: [digest; 32] }),
+        ..execution()
+    };
+    let first = keyed(1);
+    assert_eq!(t.store.accept(first.clone(), PATIENCE).await.unwrap(), Accepted::New);
+    assert_eq!(
+        t.store.accept(first.clone(), PATIENCE).await.unwrap(),
+        Accepted::New,
+        "its own, accepted again"
+    );
+    assert_eq!(t.store.accept(keyed(1), PATIENCE).await.unwrap(), Accepted::Replayed(first.id));
+    assert_eq!(t.store.accept(keyed(2), PATIENCE).await.unwrap(), Accepted::KeyConflict(first.id));
+    assert_eq!(t.number("SELECT count(*) FROM executions").await, 1);
+
+    // A hundred at once, one wins; the same within one request.
+    let race = |digest| NewExecution {
+        idempotency: Some(Idempotency { key: "race".to_owned(), digest: [digest; 32] }),
+        ..execution()
+    };
+    let outcomes = futures::future::join_all((0..100).map(|_| t.store.accept(race(1), PATIENCE))).await;
+    let won = outcomes.iter().filter(|o| matches!(o, Ok(Accepted::New))).count();
+    let replayed = outcomes.iter().filter(|o| matches!(o, Ok(Accepted::Replayed(_)))).count();
+    assert_eq!((won, replayed), (1, 99), "{outcomes:?}");
+    let together = t.store.accept_all(vec![race(1), execution(), race(2)], PATIENCE).await.unwrap();
+    assert!(
+        matches!(together[..], [Accepted::Replayed(_), Accepted::New, Accepted::KeyConflict(_)]),
+        "{together:?}"
+    );
+    t.assert_every_live_execution_has_its_timer().await;
+}
+
+#[tokio::test]
+async fn one_bad_row_fails_alone() {
+    let t = open().await;
+    let rows = (0..256).map(|n| NewExecution {
+        metadata: (n == 77).then(|| "{\"nul\":\"\\u0000\"}".to_owned()),
+        ..execution()
+    });
+    let outcomes = futures::future::join_all(rows.map(|row| t.store.accept(row, PATIENCE))).await;
+    for (n, outcome) in outcomes.into_iter().enumerate() {
+        match outcome {
+            Ok(Accepted::New) if n != 77 => {}
+            Err(WriteError::BadRow { .. }) if n == 77 => {}
+            other => panic!("row {n}: {other:?}"),
+        }
+    }
+    assert_eq!(t.number("SELECT count(*) FROM executions").await, 255);
+}
+
+#[tokio::test]
+async fn without_postgres_a_write_ends_with_its_patience() {
+    let store = Store::open(StoreConfig::new("postgres://bridge@127.0.0.1:9/none")).unwrap();
+    let patience = Duration::from_millis(300);
+    let started = tokio::time::Instant::now();
+    let outcome = store.accept(execution(), patience).await;
+    assert!(matches!(outcome, Err(WriteError::Unavailable { .. })), "{outcome:?}");
+    assert!(started.elapsed() < Duration::from_secs(2));
+}

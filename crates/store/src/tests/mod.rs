@@ -1,0 +1,128 @@
+//! Against a real Postgres, each test in a database of its own. `scripts/test` starts the server and names it.
+
+mod life;
+mod plans;
+mod retention;
+mod ring;
+
+use std::time::Duration;
+
+use bridge_protocol::{ExecutionId, Lane, PayloadHash, TenantId, Time, WorkflowId};
+use bytes::Bytes;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use uuid::Uuid;
+
+use crate::{Claim, ClaimAnswer, Claimed, Ending, Finish, NewExecution, Store, StoreConfig};
+
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+pub struct TestStore {
+    pub store: Store,
+    pub url: String,
+}
+
+pub fn now() -> Time {
+    chrono::Utc::now()
+}
+
+/// A migrated store in a new database.
+pub async fn open() -> TestStore {
+    open_with(|_| {}).await
+}
+
+pub async fn open_with(change: impl FnOnce(&mut StoreConfig)) -> TestStore {
+    let server = std::env::var("BRIDGE_TEST_DATABASE_URL").expect(
+        "BRIDGE_TEST_DATABASE_URL is not set; run ./scripts/test, which starts a Postgres for the tests",
+    );
+    let name = format!("store_{}", Uuid::from_u128(rand::random()).simple());
+    let mut connection = PgConnection::connect(&server).await.unwrap();
+    sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await.unwrap();
+    let mut url = url::Url::parse(&server).unwrap();
+    url.set_path(&name);
+    let mut config = StoreConfig::new(url.to_string());
+    change(&mut config);
+    let store = Store::open(config).unwrap();
+    store.migrate(now()).await.unwrap();
+    store.check().await.unwrap();
+    TestStore { store, url: url.to_string() }
+}
+
+pub fn tenant() -> TenantId {
+    TenantId::parse("acme").unwrap()
+}
+
+pub fn execution() -> NewExecution {
+    let payload = Bytes::from_static(b"{\"n\":1}");
+    NewExecution {
+        id: ExecutionId::new(now(), &mut rand::rng()),
+        tenant: tenant(),
+        workflow: WorkflowId::parse("orders").unwrap(),
+        lane: Lane::Long,
+        kind: None,
+        psh: PayloadHash::of(&payload),
+        payload,
+        metadata: None,
+        traceparent: None,
+        idempotency: None,
+        deliver_at: None,
+        expires_at: None,
+        due_in: Duration::from_secs(30),
+        handed_off: true,
+        decided_by: "default",
+        decided_because: "the workflow has no route".to_owned(),
+    }
+}
+
+pub fn claim(id: ExecutionId, attempt: u16) -> Claim {
+    Claim {
+        tenant: tenant(),
+        id,
+        attempt,
+        claim_id: Uuid::from_u128(rand::random()),
+        message_id: "1:2:-1".to_owned(),
+        lease: Duration::from_secs(60),
+        max_attempts: 3,
+    }
+}
+
+pub fn finish(claim: &Claim, ending: Ending) -> Finish {
+    Finish {
+        tenant: claim.tenant.clone(),
+        id: claim.id,
+        attempt: claim.attempt,
+        claim_id: claim.claim_id,
+        ending,
+        http_status: Some(200),
+        error: None,
+        n8n_execution_id: None,
+    }
+}
+
+impl TestStore {
+    pub async fn accepted(&self) -> NewExecution {
+        let new = execution();
+        self.store.accept(new.clone(), PATIENCE).await.unwrap();
+        new
+    }
+
+    pub async fn claimed(&self, claim: Claim) -> Claimed {
+        match self.store.claim(claim, PATIENCE).await.unwrap() {
+            ClaimAnswer::Claimed(claimed) => *claimed,
+            ClaimAnswer::Refused(refusal) => panic!("refused: {refusal:?}"),
+        }
+    }
+
+    pub async fn sql(&self, sql: &str) {
+        let mut connection = PgConnection::connect(&self.url).await.unwrap();
+        sqlx::query(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.unwrap();
+    }
+
+    pub async fn number(&self, sql: &str) -> i64 {
+        let mut connection = PgConnection::connect(&self.url).await.unwrap();
+        sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&mut connection).await.unwrap()
+    }
+
+    pub async fn assert_every_live_execution_has_its_timer(&self) {
+        assert_eq!(self.store.live_without_timer().await.unwrap(), []);
+    }
+}

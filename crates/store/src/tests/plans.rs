@@ -1,0 +1,96 @@
+//! Every statement that names a day's partition is prepared, and the hot ones are explained: which partitions they
+//! touch, by which index, and whether their updates stay HOT.
+
+use bridge_protocol::Evidence;
+
+use super::*;
+use crate::{Day, accept, claim as claiming, connect, finish as finishing, reschedule, timers};
+
+async fn connection(t: &TestStore) -> PgConnection {
+    connect::connect(&connect::batch_options(&StoreConfig::new(t.url.clone())).unwrap()).await.unwrap()
+}
+
+/// The generic plan, as the batchers' connections use it.
+async fn plan(t: &TestStore, sql: &str, arguments: &str) -> String {
+    let mut connection = connection(t).await;
+    sqlx::raw_sql(AssertSqlSafe(format!("PREPARE p AS {sql}"))).execute(&mut connection).await.unwrap();
+    let explained = format!("EXPLAIN (COSTS OFF) EXECUTE p({arguments})");
+    let lines: Vec<String> =
+        sqlx::query_scalar(AssertSqlSafe(explained)).fetch_all(&mut connection).await.unwrap();
+    lines.join("\n")
+}
+
+fn assert_day_only(plan: &str, day: Day) {
+    let suffix = day.suffix();
+    assert!(!plan.contains("Seq Scan on"), "{plan}");
+    for word in plan.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+        if let Some(other) = word.strip_prefix("executions_").or_else(|| word.strip_prefix("payloads_")) {
+            assert!(other.starts_with(&suffix), "{word} in a plan for {suffix}:\n{plan}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn hot_statements_touch_one_day_by_its_key() {
+    let t = open().await;
+    let day = Day::at(now());
+    let keys = "ARRAY['acme'], ARRAY['01a1fb67-1800-7000-8000-000000000000']::uuid[]";
+    let none = |n: usize| vec!["NULL"; n].join(", ");
+    let key = format!("using executions_{}_pkey", day.suffix());
+    for (sql, arguments) in [
+        (claiming::sql(day), format!("{keys}, {}", none(5))),
+        (finishing::sql(day), format!("{keys}, {}", none(11))),
+        (finishing::now_sql(day), keys.to_owned()),
+        (reschedule::sql(day), format!("{keys}, {}", none(6))),
+        (timers::join_sql(day), format!("NULL, {keys}")),
+        (timers::move_sql(day), format!("NULL, {keys}, {}", none(3))),
+        (timers::end_sql(day), format!("NULL, {keys}, {}", none(2))),
+    ] {
+        let plan = plan(&t, &sql, &arguments).await;
+        assert_day_only(&plan, day);
+        assert!(plan.to_lowercase().contains(&key), "not by its key:\n{plan}");
+    }
+    let plan = plan(&t, &accept::sql(day), &format!("{keys}, {}", none(15))).await;
+    assert_day_only(&plan, day);
+}
+
+#[tokio::test]
+async fn timers_are_taken_in_the_order_of_their_only_index() {
+    let t = open().await;
+    let plan = plan(&t, timers::TAKE, "500").await;
+    assert!(plan.contains("Index Scan using timers_pkey"), "{plan}");
+    assert!(!plan.contains("Sort"), "{plan}");
+    let indexes = "SELECT count(*) FROM pg_indexes WHERE tablename = 'timers'";
+    assert_eq!(t.number(indexes).await, 1);
+    // HOT is lost by an index that so much as mentions a column that claim and finish change.
+    let mentioned = "SELECT count(*) FROM pg_indexes WHERE tablename LIKE 'executions%' AND indexdef ~ '(state|lease_until|due_at)'";
+    assert_eq!(t.number(mentioned).await, 0);
+}
+
+#[tokio::test]
+async fn claim_and_finish_are_hot_updates() {
+    let t = open().await;
+    let lives = 3_000;
+    let ids: Vec<ExecutionId> =
+        futures::future::join_all((0..lives).map(async |_| t.accepted().await.id)).await;
+    let claims: Vec<Claim> = ids.iter().map(|id| claim(*id, 1)).collect();
+    futures::future::join_all(claims.iter().map(|claim| t.claimed(claim.clone()))).await;
+    let ended = claims.iter().map(|claim| {
+        let ending = Ending::Succeeded { evidence: Evidence::Response, result: None };
+        t.store.finish(finish(claim, ending), PATIENCE)
+    });
+    for done in futures::future::join_all(ended).await {
+        assert_eq!(done.unwrap(), crate::Finished::Done);
+    }
+    let table = format!("executions_{}", Day::at(now()).suffix());
+    let of = |column: &str| format!("SELECT {column} FROM pg_stat_user_tables WHERE relname = '{table}'");
+    // The server's sessions report their counts within a second after they fall idle.
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    while t.number(&of("n_tup_upd")).await < 2 * lives {
+        assert!(tokio::time::Instant::now() < deadline, "the statistics never showed all updates");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let (updates, hot) = (t.number(&of("n_tup_upd")).await, t.number(&of("n_tup_hot_upd")).await);
+    assert!(hot * 100 >= updates * 60, "{hot} of {updates} updates were HOT");
+    t.assert_every_live_execution_has_its_timer().await;
+}

@@ -1,0 +1,32 @@
+//! Partitions come ahead and go behind.
+
+use super::*;
+use crate::Day;
+
+#[tokio::test]
+async fn partitions_go_when_nothing_in_them_lives() {
+    let t = open_with(|config| {
+        config.payloads_days = 2;
+        config.executions_days = 5;
+    })
+    .await;
+    let today = Day::at(now());
+    assert_eq!(t.number("SELECT count(*) FROM pg_inherits").await % 4, 0);
+    let live = t.accepted().await;
+    let later = now() + chrono::TimeDelta::days(4);
+    let done = t.store.maintain(later).await.unwrap();
+    assert_eq!(done.kept, [format!("payloads_{}", today.suffix()), format!("results_{}", today.suffix())]);
+    assert!(done.dropped.contains(&format!("payloads_{}", today.minus(1).suffix())), "{done:?}");
+    assert!(done.created.contains(&format!("executions_{}", today.plus(11).suffix())), "{done:?}");
+    let first = claim(live.id, 1);
+    t.claimed(first.clone()).await;
+    let ending = Ending::Succeeded { evidence: bridge_protocol::Evidence::Response, result: None };
+    t.store.finish(finish(&first, ending), PATIENCE).await.unwrap();
+    let done = t.store.maintain(later).await.unwrap();
+    assert!(done.dropped.contains(&format!("payloads_{}", today.suffix())), "{done:?}");
+    let read = t.store.replayable(&tenant(), live.id).await.unwrap().unwrap();
+    assert_eq!(read.payload, None, "the payload is gone, the execution still known");
+    t.store.maintain(now() + chrono::TimeDelta::days(9)).await.unwrap();
+    let answer = t.store.claim(claim(live.id, 2), PATIENCE).await.unwrap();
+    assert!(matches!(answer, ClaimAnswer::Refused(crate::Refusal::Unknown)), "{answer:?}");
+}
