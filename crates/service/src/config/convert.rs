@@ -1,0 +1,145 @@
+//! What each crate gets from the configuration, in its own terms.
+
+use super::Config;
+use bridge_bus::{BrokerAuth, BusConfig};
+use bridge_protocol::{RouteTable, RouteTableError, TopicNames};
+use bridge_store::StoreConfig;
+use bridge_webhook::{BreakerConfig, SlotLimits, WebhookConfig};
+use std::time::Duration;
+use url::Url;
+
+/// n8n closes an idle connection after 5 s; it must not be used at that moment.
+const POOL_IDLE: Duration = Duration::from_secs(4);
+
+impl Config {
+    /// `application` is what Postgres shows for the connections.
+    pub fn store(&self, application: &str) -> StoreConfig {
+        let (database, retention) = (&self.database, &self.retention);
+        StoreConfig {
+            url: database.url.as_ref().map_or_else(String::new, |url| url.expose().to_owned()),
+            pool_size: database.pool_size,
+            statement_timeout: database.statement_timeout_ms.get(),
+            batch_rows: database.batch_rows,
+            batch_bytes: database.batch_bytes,
+            batch_connections: database.batch_connections,
+            queue_rows: database.queue_rows,
+            partitions_ahead_days: retention.partitions_ahead_days.get(),
+            executions_days: retention.executions_days.get(),
+            payloads_days: retention.payloads_days.get(),
+            idempotency_days: retention.idempotency_days.get(),
+            application_name: application.to_owned(),
+        }
+    }
+
+    /// For the daemons.
+    pub fn bus(&self) -> BusConfig {
+        let pulsar = &self.pulsar;
+        BusConfig {
+            service_url: pulsar.service_url.clone(),
+            http_url: pulsar.http_url.clone(),
+            auth: self.broker_auth(),
+            operation_timeout: pulsar.operation_timeout_ms.get(),
+            connection_timeout: pulsar.connection_timeout_ms.get(),
+            keep_alive: pulsar.keep_alive_ms.get(),
+            produce_in_flight: pulsar.produce_in_flight,
+            idle_producer: pulsar.idle_producer_ms.get(),
+            consumers_per_client: pulsar.consumers_per_client,
+            subscription: pulsar.subscription.clone(),
+            receive_budget: pulsar.receive_budget,
+        }
+    }
+
+    /// How the daemons log in at the broker.
+    pub fn broker_auth(&self) -> BrokerAuth {
+        let pulsar = &self.pulsar;
+        if let (Some(issuer), Some(client), Some(secret)) =
+            (&pulsar.oauth2_issuer_url, &pulsar.oauth2_client_id, &pulsar.oauth2_client_secret_file)
+        {
+            return BrokerAuth::OAuth2 {
+                issuer_url: issuer.clone(),
+                audience: pulsar.oauth2_audience.clone(),
+                scope: None,
+                client_id: client.clone(),
+                client_secret_file: secret.clone(),
+            };
+        }
+        match (&pulsar.auth_token, &pulsar.auth_token_file) {
+            (Some(token), _) => BrokerAuth::Token(token.expose().to_owned()),
+            (None, Some(file)) => BrokerAuth::TokenFile(file.clone()),
+            (None, None) => BrokerAuth::None,
+        }
+    }
+
+    /// How the operator's commands log in at the broker's admin REST: with their own token, else as the daemons do.
+    pub fn admin_auth(&self) -> BrokerAuth {
+        match (&self.pulsar.admin_token, &self.pulsar.admin_token_file) {
+            (Some(token), _) => BrokerAuth::Token(token.expose().to_owned()),
+            (None, Some(file)) => BrokerAuth::TokenFile(file.clone()),
+            (None, None) => self.broker_auth(),
+        }
+    }
+
+    pub fn webhook_client(&self) -> WebhookConfig {
+        let webhook = &self.webhook;
+        WebhookConfig {
+            connect_timeout: webhook.connect_timeout_ms.get(),
+            pool_idle_timeout: POOL_IDLE,
+            max_idle_per_host: self.consumer.host_slots,
+            max_answer_bytes: webhook.max_answer_bytes,
+            // Checked when the configuration was read.
+            allow_private: webhook.allow_private.iter().filter_map(|range| super::rules::range(range)).collect(),
+            trusted_hosts: self.trusted_hosts().collect(),
+            ..WebhookConfig::default()
+        }
+    }
+
+    /// The hosts of the operator's own URLs, each with its port.
+    fn trusted_hosts(&self) -> impl Iterator<Item = String> {
+        let urls = [Some(self.default_webhook_url()), self.webhook.n8n_base_url.clone()];
+        urls.into_iter().flatten().filter_map(|url| {
+            let url = Url::parse(&url).ok()?;
+            let host = url.host_str()?;
+            Some(format!("{host}:{}", url.port_or_known_default()?))
+        })
+    }
+    pub fn breaker(&self) -> BreakerConfig {
+        let breaker = &self.breaker;
+        BreakerConfig {
+            failures: breaker.failures,
+            open: breaker.open_ms.get(),
+            max_open: breaker.max_open_ms.get(),
+        }
+    }
+
+    pub fn slot_limits(&self) -> SlotLimits {
+        let consumer = &self.consumer;
+        SlotLimits {
+            global: consumer.global_slots,
+            per_host: consumer.host_slots,
+            per_workflow: consumer.default_max_concurrency as usize,
+            ..SlotLimits::default()
+        }
+    }
+
+    /// The names of the topics, from the namespace and the built-in lanes.
+    pub fn topic_names(&self) -> TopicNames {
+        TopicNames { namespace: self.pulsar.namespace.clone(), ..TopicNames::default() }
+    }
+
+    /// Where a workflow without a route is fired.
+    pub fn default_webhook_url(&self) -> String {
+        match (&self.webhook.default_url, &self.webhook.n8n_base_url) {
+            (Some(url), _) => url.clone(),
+            (None, Some(base)) => format!("{}/webhook/{{workflow_id}}", base.trim_end_matches('/')),
+            (None, None) => String::new(),
+        }
+    }
+
+    /// # Errors
+    /// None for a configuration that was loaded for a daemon: loading has tried it.
+    pub fn route_table(&self) -> Result<RouteTable, RouteTableError> {
+        let webhook = &self.webhook;
+        let url = self.default_webhook_url();
+        RouteTable::new(url, self.routes.clone(), webhook.queue_enabled, webhook.strict_routes)
+    }
+}

@@ -1,0 +1,166 @@
+//! The sections of the configuration, each with the keys of `config.default.toml`.
+
+use super::value::{Days, Millis, Seconds, Secret, SecretUrl, optional};
+use serde::{Deserialize, Serialize};
+use std::{net::SocketAddr, path::PathBuf};
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    #[serde(deserialize_with = "optional")]
+    pub url: Option<SecretUrl>,
+    #[serde(deserialize_with = "optional")]
+    pub url_file: Option<PathBuf>,
+    pub pool_size: u32,
+    pub statement_timeout_ms: Millis,
+    pub batch_rows: usize,
+    pub batch_bytes: usize,
+    pub batch_connections: usize,
+    pub queue_rows: usize,
+    pub accept_patience_ms: Millis,
+    pub write_patience_ms: Millis,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pulsar {
+    pub service_url: String,
+    pub http_url: String,
+    pub tenant: String,
+    pub namespace: String,
+    pub subscription: String,
+    #[serde(deserialize_with = "optional")]
+    pub auth_token: Option<Secret>,
+    #[serde(deserialize_with = "optional")]
+    pub auth_token_file: Option<PathBuf>,
+    #[serde(deserialize_with = "optional")]
+    pub admin_token: Option<Secret>,
+    #[serde(deserialize_with = "optional")]
+    pub admin_token_file: Option<PathBuf>,
+    #[serde(deserialize_with = "optional")]
+    pub oauth2_issuer_url: Option<String>,
+    #[serde(deserialize_with = "optional")]
+    pub oauth2_audience: Option<String>,
+    #[serde(deserialize_with = "optional")]
+    pub oauth2_client_id: Option<String>,
+    #[serde(deserialize_with = "optional")]
+    pub oauth2_client_secret_file: Option<PathBuf>,
+    pub operation_timeout_ms: Millis,
+    pub connection_timeout_ms: Millis,
+    pub keep_alive_ms: Millis,
+    pub produce_in_flight: usize,
+    pub idle_producer_ms: Millis,
+    pub consumers_per_client: usize,
+    pub receive_budget: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SigningAlgorithm {
+    Hmac,
+    Eddsa,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signing {
+    pub algorithm: SigningAlgorithm,
+    #[serde(deserialize_with = "optional")]
+    pub keyring_file: Option<PathBuf>,
+    pub message_lifetime_s: Seconds,
+    pub issuer: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Publisher {
+    pub bind: SocketAddr,
+    #[serde(deserialize_with = "optional")]
+    pub public_url: Option<String>,
+    pub max_payload_bytes: usize,
+    pub inflight_requests: usize,
+    pub inflight_bytes: usize,
+    pub max_connections: usize,
+    pub header_timeout_ms: Millis,
+    pub body_timeout_ms: Millis,
+    pub handoff: usize,
+    pub batch_rows: usize,
+    pub max_delay_s: Seconds,
+    pub drain_ms: Millis,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Relay {
+    pub poll_ms: Millis,
+    pub batch: u32,
+    pub patience_ms: Millis,
+    pub max_patience_ms: Millis,
+    pub backlog_max_age_ms: Millis,
+    pub takeover_grace_ms: Millis,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Consumer {
+    pub bind: SocketAddr,
+    pub topic_permits: usize,
+    pub global_slots: usize,
+    pub host_slots: usize,
+    pub default_max_concurrency: u32,
+    pub slot_wait_ms: Millis,
+    pub lease_margin_ms: Millis,
+    pub drain_ms: Millis,
+    pub heal_after_ms: Millis,
+    pub forged_per_minute: u32,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    #[serde(deserialize_with = "optional")]
+    pub default_url: Option<String>,
+    #[serde(deserialize_with = "optional")]
+    pub n8n_base_url: Option<String>,
+    pub connect_timeout_ms: Millis,
+    pub max_answer_bytes: usize,
+    pub max_result_bytes: usize,
+    pub allow_private: Vec<String>,
+    pub strict_routes: bool,
+    #[serde(deserialize_with = "optional")]
+    pub callback_base_url: Option<String>,
+    pub queue_enabled: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Breaker {
+    pub failures: u32,
+    pub open_ms: Millis,
+    pub max_open_ms: Millis,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    pub executions_days: Days,
+    pub payloads_days: Days,
+    pub idempotency_days: Days,
+    pub partitions_ahead_days: Days,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Json,
+    Human,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Telemetry {
+    pub log_format: LogFormat,
+    pub log_level: String,
+    #[serde(deserialize_with = "optional")]
+    pub otlp_endpoint: Option<String>,
+}

@@ -1,0 +1,197 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use super::*;
+
+fn env(pairs: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<Vec<_>>().into_iter()
+}
+
+const SAMPLE: &str = r#"
+[database]
+url = "postgres://bridge:hunter2@db/bridge"
+
+[signing]
+keyring_file = "KEYRING"
+
+[webhook]
+n8n_base_url = "http://n8n:5678/"
+allow_private = ["10.20.0.0/16"]
+
+[[tenants]]
+id = "dealscale"
+api_token = "dealscale-token-0001"
+webhook_secrets = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]
+
+[[tenants]]
+id = "acme"
+api_token = "acme-token-000000001"
+webhook_secrets = ["whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"]
+
+[[routes]]
+tenant = "acme"
+workflow = "lead-enrichment"
+lane = "ai"
+webhook_url = "https://n8n.acme.example/webhook/{workflow_id}"
+timeout_ms = 60000
+retry = { max_attempts = 3, base_ms = 500, factor = 2.0, max_ms = 10000 }
+on_unknown = "dead_letter"
+max_concurrency = 4
+"#;
+
+struct Files {
+    dir: tempfile::TempDir,
+}
+
+impl Files {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("keyring.toml"), "").unwrap();
+        Self { dir }
+    }
+
+    fn config(&self, text: &str) -> PathBuf {
+        let path = self.dir.path().join("bridge.toml");
+        let keyring = self.dir.path().join("keyring.toml");
+        std::fs::write(&path, text.replace("KEYRING", keyring.to_str().unwrap())).unwrap();
+        path
+    }
+
+    /// Faults as text without the scratch directory's name.
+    fn faults(&self, text: &str, variables: &[(&str, &str)]) -> String {
+        let faults = Config::load(Some(self.config(text)), env(variables)).unwrap_err();
+        faults.to_string().replace(self.dir.path().to_str().unwrap(), "DIR")
+    }
+}
+
+#[test]
+fn the_embedded_defaults_fill_every_section() {
+    let (config, warnings) = Config::load_for(Role::Operator, None, env(&[])).unwrap();
+    assert!(warnings.is_empty());
+    assert_eq!(config.publisher.max_payload_bytes, 15 * 1024 * 1024);
+    assert_eq!(config.topic_names().namespace, "workflows");
+}
+
+#[test]
+fn a_sample_file_is_read_and_printed_without_secrets() {
+    let files = Files::new();
+    let (config, _) = Config::load(Some(files.config(SAMPLE)), env(&[])).unwrap();
+    assert_eq!(config.default_webhook_url(), "http://n8n:5678/webhook/{workflow_id}");
+    assert_eq!(config.routes.len(), 1);
+    config.route_table().unwrap();
+    let printed = config.masked();
+    for secret in ["hunter2", "dealscale-token-0001", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"] {
+        assert!(!printed.contains(secret), "{printed}");
+        assert!(!format!("{config:?}").contains(secret));
+    }
+    assert!(printed.contains("postgres://bridge:***@db/bridge"), "{printed}");
+    let again: Table = printed.parse().unwrap();
+    assert_eq!(again["routes"][0]["max_concurrency"].as_integer(), Some(4));
+}
+
+#[test]
+fn the_environment_wins_and_a_bridge_name_wins_over_a_plain_one() {
+    let files = Files::new();
+    let secret = files.dir.path().join("url");
+    std::fs::write(&secret, "postgres://from-a-file/bridge\n").unwrap();
+    let (config, warnings) = Config::load(
+        Some(files.config(SAMPLE)),
+        env(&[
+            ("DATABASE_URL", "postgres://plain/bridge"),
+            ("BRIDGE_DATABASE__URL_FILE", secret.to_str().unwrap()),
+            ("FASTAPI_BRIDGE_PORT", "9123"),
+            ("FASTAPI_BRIDGE_WEBHOOK_URL", "https://hooks.example/x"),
+            ("BRIDGE_WEBHOOK__ALLOW_PRIVATE", "10.0.0.0/8, 127.0.0.1"),
+            ("BRIDGE_CONSUMER__GLOBAL_SLOTS", "1024"),
+            ("PULSAR_AUTH_TOKEN", ""),
+            ("DEALSCALE_PULSAR_QUEUE_ENABLED", "false"),
+            ("BRIDGE_TOKEN_FILE", "/not/a/key"),
+            ("BRIDGE_TEST_DATABASE_URL", "x"),
+            ("BRIDGE_PUBLISHER_PORT", "tcp://10.0.0.1:8000"),
+            ("BRIDGE_PUBLISHER_SERVICE_HOST", "10.0.0.1"),
+        ]),
+    )
+    .unwrap();
+    assert_eq!(config.database.url.unwrap().expose(), "postgres://from-a-file/bridge");
+    assert_eq!(config.publisher.bind.to_string(), "0.0.0.0:9123");
+    assert_eq!(config.webhook.default_url.as_deref(), Some("https://hooks.example/x"));
+    assert_eq!(config.webhook.allow_private, ["10.0.0.0/8", "127.0.0.1"]);
+    assert_eq!(config.consumer.global_slots, 1024);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+}
+
+#[test]
+fn a_port_injected_by_kubernetes_is_a_warning() {
+    let files = Files::new();
+    let variables = env(&[("FASTAPI_BRIDGE_PORT", "tcp://10.0.0.7:8000")]);
+    let (config, warnings) = Config::load(Some(files.config(SAMPLE)), variables).unwrap();
+    assert_eq!(config.publisher.bind.port(), 8000);
+    assert_eq!(
+        warnings[0].to_string(),
+        "FASTAPI_BRIDGE_PORT: tcp://10.0.0.7:8000 comes from Kubernetes and is ignored; set publisher.bind"
+    );
+}
+
+#[test]
+fn every_fault_is_said_at_once() {
+    let files = Files::new();
+    let text = r#"
+colour = 1
+[databse]
+url = "x"
+[database]
+url = "mysql://db"
+pool_size = 0
+batch_rows = "many"
+statment_timeout_ms = 1
+[pulsar]
+tenant = "Deal Scale"
+service_url = "http://broker"
+oauth2_client_id = "bridge"
+auth_token = "x"
+[signing]
+algorithm = "rsa"
+[publisher]
+bind = "everywhere"
+max_delay_s = 700000
+[relay]
+batch = 5000000000
+[webhook]
+allow_private = ["ten"]
+[retention]
+payloads_days = 8
+[[tenants]]
+id = "acme"
+api_token = "short"
+[[tenants]]
+id = "Acme!"
+api_token = "long-enough-token-1"
+colour = "red"
+[[routes]]
+tenant = "nobody"
+workflow = "../x"
+lan = "short"
+"#;
+    insta::assert_snapshot!("faults_of_a_file", files.faults(text, &[]));
+}
+
+#[test]
+fn every_fault_of_the_environment_is_said_by_its_name() {
+    let files = Files::new();
+    let variables = [
+        ("BRIDGE_DATABASE__POOLSIZE", "3"),
+        ("BRIDGE_DATABASE__QUEUE_ROWS", "few"),
+        ("BRIDGE_WEBHOOK_URL", "http://x"),
+        ("BRIDGE_TENANTS__0__ID", "x"),
+        ("FASTAPI_BRIDGE_PORT", "http"),
+        ("FASTAPI_BRIDGE_WEBHOOK_URL", "https://{workflow_id}.example/x"),
+    ];
+    insta::assert_snapshot!("faults_of_the_environment", files.faults(SAMPLE, &variables));
+}
+
+#[test]
+fn a_daemon_says_what_it_misses() {
+    let faults = Config::load(None, env(&[])).unwrap_err();
+    insta::assert_snapshot!("what_a_daemon_misses", faults);
+    let faults = Config::load(Some("/does/not/exist.toml".into()), env(&[])).unwrap_err();
+    assert!(faults.to_string().contains("/does/not/exist.toml: cannot be read"), "{faults}");
+}

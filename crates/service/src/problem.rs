@@ -1,0 +1,163 @@
+//! Errors as RFC 9457 says, readable by n8n: `message` repeats `detail`, and the content type is plain JSON unless
+//! the caller names `application/problem+json`.
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+use std::borrow::Cow;
+use std::time::Duration;
+
+const PLAIN: HeaderValue = HeaderValue::from_static("application/json");
+const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// One bad field and how to put it right.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FieldError {
+    pub field: Cow<'static, str>,
+    pub message: String,
+}
+
+/// An error of the HTTP API.
+#[derive(Debug, Clone, Serialize)]
+pub struct Problem {
+    /// Stable, `/problems/<slug>`.
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'static str,
+    status: u16,
+    /// What happened and what to do.
+    detail: String,
+    /// The same, where n8n looks for it.
+    message: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldError>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    execution_id: Option<String>,
+    #[serde(skip)]
+    code: StatusCode,
+    #[serde(skip)]
+    retry_after: Option<Duration>,
+    #[serde(skip)]
+    challenge: bool,
+}
+
+impl Problem {
+    /// `slug` names the kind of problem for ever; `title` is the same for every problem of the kind.
+    pub fn new(code: StatusCode, slug: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self {
+            kind: format!("/problems/{slug}"),
+            title,
+            status: code.as_u16(),
+            message: detail.clone(),
+            detail,
+            errors: Vec::new(),
+            execution_id: None,
+            code,
+            retry_after: None,
+            challenge: false,
+        }
+    }
+
+    /// Names the bad fields. The detail says them too: many clients show nothing else.
+    pub fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
+        self.errors = errors;
+        self
+    }
+
+    /// Names the execution the problem is about.
+    pub fn about(mut self, execution: impl ToString) -> Self {
+        self.execution_id = Some(execution.to_string());
+        self
+    }
+
+    pub fn retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// Asks for a credential (401).
+    pub fn with_challenge(mut self) -> Self {
+        self.challenge = true;
+        self
+    }
+
+    pub fn status(&self) -> StatusCode {
+        self.code
+    }
+
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    pub fn errors(&self) -> &[FieldError] {
+        &self.errors
+    }
+
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
+    }
+
+    pub fn internal() -> Self {
+        let detail = "the bridge failed to handle this request; its log says why. Repeat the request with the same \
+                      idempotency key";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
+    }
+}
+
+/// Marks a response as a problem, for [`negotiate`].
+#[derive(Clone, Copy)]
+struct IsProblem;
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        // A struct of strings always serializes; should it not, the status still says what happened.
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = self.code;
+        response.headers_mut().insert(CONTENT_TYPE, PLAIN);
+        if let Some(after) = self.retry_after {
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        if self.challenge {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"bridge\""));
+        }
+        response.extensions_mut().insert(IsProblem);
+        response
+    }
+}
+
+/// Middleware: a problem gets its own content type when the caller's Accept names it.
+pub async fn negotiate(request: Request, next: Next) -> Response {
+    let wanted = request
+        .headers()
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.to_ascii_lowercase().contains("application/problem+json"));
+    let mut response = next.run(request).await;
+    if wanted && response.extensions().get::<IsProblem>().is_some() {
+        response.headers_mut().insert(CONTENT_TYPE, PROBLEM);
+    }
+    response
+}
+
+/// For paths that do not exist.
+pub async fn no_such_path(request: Request) -> Problem {
+    Problem::not_found(format!("there is no {}; see the API's documentation for its paths", request.uri().path()))
+}
+
+/// For methods a path does not know.
+pub async fn no_such_method(request: Request) -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method-not-allowed",
+        "Method not allowed",
+        format!("{} does not take {}; the Allow header names what it takes", request.uri().path(), request.method()),
+    )
+}

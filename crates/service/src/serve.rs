@@ -1,0 +1,119 @@
+//! Serves a router: bounded connections, a time limit for a request's head, no Nagle delay, graceful shutdown.
+
+use crate::lifecycle::Lifecycle;
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+#[derive(Debug, Clone, Copy)]
+pub struct ServeLimits {
+    /// Open connections; more wait in the listen queue.
+    pub connections: usize,
+    /// How long a request's head may take, also the longest idle time between two requests.
+    pub header_timeout: Duration,
+}
+
+/// Accepts until the soft stop, then lets each connection end its request, until the hard stop. Returns when the
+/// last connection is closed.
+pub async fn serve(listener: TcpListener, router: Router, limits: ServeLimits, lifecycle: Lifecycle) {
+    let slots = Arc::new(Semaphore::new(limits.connections));
+    let connections = tokio_util::task::TaskTracker::new();
+    let accepting = async {
+        loop {
+            // The semaphore is never closed.
+            let Ok(slot) = slots.clone().acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    connections.spawn(connection(stream, slot, router.clone(), limits, lifecycle.clone()));
+                }
+                Err(error) => {
+                    // Out of file descriptors, most likely: accepting again at once would spin.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    };
+    lifecycle.soft.run_until_cancelled(accepting).await;
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+async fn connection(
+    stream: TcpStream,
+    _slot: OwnedSemaphorePermit,
+    router: Router,
+    limits: ServeLimits,
+    lifecycle: Lifecycle,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY could not be set");
+    }
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
+    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = lifecycle.soft.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = lifecycle.hard.cancelled() => Ok(()),
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn a_head_that_never_ends_is_cut_and_a_stop_waits_for_the_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let lifecycle = Lifecycle::default();
+        let (entered, enter) = tokio::sync::oneshot::channel::<()>();
+        let entered = Arc::new(std::sync::Mutex::new(Some(entered)));
+        let release = Arc::new(tokio::sync::Notify::new());
+        let (gate, seen) = (release.clone(), entered.clone());
+        let router = Router::new().route(
+            "/slow",
+            get(move || async move {
+                seen.lock().unwrap().take().unwrap().send(()).unwrap();
+                gate.notified().await;
+                "done"
+            }),
+        );
+        let limits = ServeLimits { connections: 4, header_timeout: Duration::from_millis(200) };
+        let server = tokio::spawn(serve(listener, router, limits, lifecycle.clone()));
+
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        slow.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n").await.unwrap();
+        let mut rest = Vec::new();
+        slow.read_to_end(&mut rest).await.unwrap();
+
+        let mut good = TcpStream::connect(address).await.unwrap();
+        good.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        enter.await.unwrap();
+        lifecycle.soft.cancel();
+        release.notify_one();
+        let mut answer = String::new();
+        good.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("done"), "{answer}");
+        server.await.unwrap();
+    }
+}

@@ -1,0 +1,121 @@
+//! W3C trace context across HTTP, Postgres and Pulsar. It travels as one `traceparent`; an empty `tracestate` is
+//! never written. Without an exporter a caller's traceparent is passed on as it came.
+
+use crate::telemetry::TRACING_ON;
+use opentelemetry::Context;
+use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
+use std::sync::atomic::Ordering;
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+/// The current span as a traceparent; `None` when traces are off.
+pub fn inject() -> Option<String> {
+    inject_span(&Span::current())
+}
+
+/// A span as a traceparent; `None` when traces are off or the span is disabled.
+pub fn inject_span(span: &Span) -> Option<String> {
+    if !TRACING_ON.load(Ordering::Relaxed) {
+        return None;
+    }
+    let context = span.context();
+    let span = context.span();
+    let context = span.span_context();
+    context.is_valid().then(|| {
+        let flags = context.trace_flags() & TraceFlags::SAMPLED;
+        format!("00-{}-{}-{:02x}", context.trace_id(), context.span_id(), flags)
+    })
+}
+
+/// What is handed on: the current span, or else what the caller sent.
+pub fn inject_or(callers: Option<&str>) -> Option<String> {
+    inject().or_else(|| callers.filter(|text| parse(text).is_some()).map(str::to_owned))
+}
+
+/// The remote parent a traceparent names; `None` when it is malformed.
+pub fn parent_from(traceparent: &str) -> Option<Context> {
+    parse(traceparent).map(|span| Context::new().with_remote_span_context(span))
+}
+
+/// Makes the named span this span's parent. Does nothing when traces are off.
+pub fn set_parent(span: &Span, traceparent: Option<&str>) {
+    if !TRACING_ON.load(Ordering::Relaxed) {
+        return;
+    }
+    if let Some(context) = traceparent.and_then(parent_from)
+        && let Err(error) = span.set_parent(context)
+    {
+        tracing::debug!(%error, "the span began before its parent was known");
+    }
+}
+
+/// Links a span to the named one. Does nothing when traces are off.
+pub fn add_link(span: &Span, traceparent: Option<&str>) {
+    if TRACING_ON.load(Ordering::Relaxed)
+        && let Some(linked) = traceparent.and_then(parse)
+    {
+        span.add_link(linked);
+    }
+}
+
+/// The trace id of a traceparent, for logs and answers.
+pub fn trace_id(traceparent: &str) -> Option<&str> {
+    parse(traceparent).and_then(|_| traceparent.get(3..35))
+}
+
+/// `00-<32 hex>-<16 hex>-<2 hex>`, lower case, ids not all zero; later versions may be longer.
+fn parse(text: &str) -> Option<SpanContext> {
+    let hex = |part: &str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let mut parts = text.trim().split('-');
+    let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let lengths = (version.len(), trace.len(), span.len(), flags.len()) == (2, 32, 16, 2);
+    if !lengths || ![version, trace, span, flags].into_iter().all(hex) || version == "ff" {
+        return None;
+    }
+    if version == "00" && parts.next().is_some() {
+        return None;
+    }
+    let flags = TraceFlags::new(u8::from_str_radix(flags, 16).ok()?) & TraceFlags::SAMPLED;
+    let context = SpanContext::new(
+        TraceId::from_hex(trace).ok()?,
+        SpanId::from_hex(span).ok()?,
+        flags,
+        true,
+        TraceState::default(),
+    );
+    context.is_valid().then_some(context)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    #[test]
+    fn a_traceparent_is_read_strictly() {
+        assert_eq!(trace_id(GOOD), Some("0af7651916cd43dd8448eb211c80319c"));
+        assert!(parent_from(GOOD).unwrap().span().span_context().is_sampled());
+        for bad in [
+            "",
+            "00",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x",
+            "00-0af7651916cd43dd8448eb211c80319ä-b7ad6b7169203331-01",
+        ] {
+            assert!(parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_callers_context_is_passed_on_when_traces_are_off() {
+        assert_eq!(inject(), None);
+        assert_eq!(inject_or(Some(GOOD)).as_deref(), Some(GOOD));
+        assert_eq!(inject_or(Some("junk")), None);
+    }
+}
