@@ -1,0 +1,149 @@
+//! Puts the publisher together and runs it to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use bridge_bus::{Admin, Producers};
+use bridge_protocol::TimerPolicy;
+use bridge_service::clock::SystemClock;
+use bridge_service::config::Config;
+use bridge_service::daemon::Started;
+use bridge_service::health::{Health, HealthSlot, Reading, Status, Weight};
+use bridge_service::keyring::{KeyringFile, Use};
+use bridge_service::serve::{ServeLimits, serve};
+use bridge_service::telemetry::TelemetryGuard;
+use bridge_store::{Store, StoreError};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::app::{App, Limits, router};
+use crate::auth::Tokens;
+use crate::budget::Budget;
+use crate::handoff::Handoff;
+use crate::in_flight::InFlight;
+use crate::outbound::Outbound;
+use crate::relay::{self, Relay, RelayLimits};
+
+/// How often Postgres is asked how it is.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
+    let Started { config, lifecycle, telemetry } = started;
+    let listener = TcpListener::bind(config.publisher.bind)
+        .await
+        .with_context(|| format!("{} cannot be listened on; change publisher.bind", config.publisher.bind))?;
+    let store = Store::open(config.store("bridge-publisher"))?;
+    refuse_a_wrong_setup(&store).await?;
+    let path = config.signing.keyring_file.as_deref().context("signing.keyring_file is not set")?;
+    let keyring = KeyringFile::load(path, Use::Sign)?;
+    let clock = SystemClock::shared();
+    // The producers outlive the soft stop: what was accepted before it is still handed off.
+    let producers = Producers::start(config.bus(), lifecycle.hard.clone());
+    let outbound = Arc::new(Outbound {
+        producers: producers.clone(),
+        keyring: keyring.shared(),
+        names: config.topic_names(),
+        issuer: config.signing.issuer.clone(),
+        lifetime: config.signing.message_lifetime_s.get(),
+        clock: clock.clone(),
+    });
+    let in_flight = InFlight::default();
+    let on_their_way = TaskTracker::new();
+    let routes = Arc::new(ArcSwap::from_pointee(config.route_table()?));
+
+    let health = Health::default();
+    let postgres = health.slot("postgres", Weight::Essential, Some(LOOK_EVERY * 6));
+    health.source("pulsar", Weight::Helpful, move || match producers.is_up() {
+        true => Reading::now(Status::Ok, ""),
+        false => Reading::now(Status::Down, "executions are accepted and published when it is back"),
+    });
+    lifecycle.spawn(watch_postgres(store.clone(), postgres, lifecycle.soft.clone()));
+    lifecycle.spawn(keyring.watch(lifecycle.soft.clone()));
+    lifecycle.spawn(relay::maintain(store.clone(), clock.clone(), lifecycle.soft.clone()));
+    lifecycle.spawn(relay::announce(store.clone(), outbound.clone(), lifecycle.soft.clone()));
+    let relay = Relay {
+        store: store.clone(),
+        outbound: outbound.clone(),
+        in_flight: in_flight.clone(),
+        routes: routes.clone(),
+        admin: Admin::new(&config.pulsar.http_url, config.broker_auth(), config.pulsar.operation_timeout_ms.get())?,
+        subscription: config.pulsar.subscription.clone(),
+        limits: relay_limits(&config),
+        tasks: on_their_way.clone(),
+    };
+    lifecycle.spawn(relay.run(lifecycle.soft.clone()));
+
+    let app = Arc::new(App {
+        store: store.clone(),
+        handoff: Handoff::new(outbound, in_flight, config.publisher.handoff, on_their_way.clone()),
+        routes,
+        names: config.topic_names(),
+        clock,
+        tokens: Tokens::new(&config.tenants),
+        budget: Budget::new(config.publisher.inflight_requests, config.publisher.inflight_bytes),
+        limits: Limits::new(&config),
+        public_url: config.publisher.public_url.as_deref().unwrap_or_default().trim_end_matches('/').to_owned(),
+        metrics: telemetry.metrics(),
+    });
+    let limits = ServeLimits {
+        connections: config.publisher.max_connections,
+        header_timeout: config.publisher.header_timeout_ms.get(),
+    };
+    tracing::info!(address = %listener.local_addr()?, "the publisher listens");
+    let (router, served) = (router(app, &health), lifecycle.clone());
+    lifecycle.spawn(async move {
+        serve(listener, router, limits, served).await;
+        // Requests are over, so nothing new is handed off; what is on its way gets its receipt.
+        on_their_way.close();
+        on_their_way.wait().await;
+    });
+    lifecycle.stop(config.publisher.drain_ms.get()).await;
+    store.close().await;
+    Ok(telemetry)
+}
+
+/// A database that is away comes back; one that is set up wrongly does not.
+async fn refuse_a_wrong_setup(store: &Store) -> anyhow::Result<()> {
+    match store.check().await {
+        Ok(()) => Ok(()),
+        Err(error @ StoreError::Unavailable(_)) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "starting without Postgres; requests wait for it");
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn watch_postgres(store: Store, slot: HealthSlot, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        match store.pulse().await {
+            Ok(pulse) => {
+                let overdue = pulse.oldest_due.map_or(0.0, |due| (pulse.now - due).as_seconds_f64().max(0.0));
+                metrics::gauge!("bridge_oldest_due_timer_seconds").set(overdue);
+                let standby = if pulse.synchronous_standby { "with" } else { "without" };
+                slot.set(Status::Ok, format!("{standby} a synchronous standby"));
+            }
+            Err(error) => slot.set(Status::Down, error.to_string()),
+        }
+    }
+}
+
+fn relay_limits(config: &Config) -> RelayLimits {
+    let relay = &config.relay;
+    RelayLimits {
+        poll: relay.poll_ms.get(),
+        batch: relay.batch as usize,
+        policy: TimerPolicy {
+            patience: relay.patience_ms.get(),
+            max_patience: relay.max_patience_ms.get(),
+            takeover_grace: relay.takeover_grace_ms.get(),
+            ..TimerPolicy::default()
+        },
+        backlog_max_age: relay.backlog_max_age_ms.get(),
+        publishing: config.pulsar.produce_in_flight,
+    }
+}
