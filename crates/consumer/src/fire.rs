@@ -1,0 +1,90 @@
+//! Sends one request and tells the breaker how the endpoint did.
+
+use bridge_service::trace;
+use bridge_webhook::{Envelope, Fire, FireResult, Headers, Slot, envelope, headers};
+use bytes::Bytes;
+use http::HeaderMap;
+use metrics::{counter, gauge, histogram};
+use tokio::time::Instant;
+use tracing::{Instrument, Span, field, info_span};
+
+use crate::attempt::heavy;
+use crate::claim::Held;
+use crate::job::{Aim, Job};
+use crate::works::Works;
+
+pub async fn fire(
+    works: &Works,
+    job: &Job,
+    aim: &Aim,
+    mut slot: Slot,
+    held: &Held,
+    payload: Bytes,
+) -> FireResult {
+    let span = span(aim);
+    let (body, headers) = span.in_scope(|| heavy(&payload, || request(works, job, held, &payload)));
+    // The envelope holds a copy; a large payload need not stay twice while the webhook thinks.
+    drop(payload);
+    let lane = held.claimed.lane.as_str();
+    gauge!("bridge_webhooks_in_flight").increment(1.0);
+    let begun = Instant::now();
+    let sending = works.client.fire(Fire { url: &aim.url, body, headers, timeout: aim.target.timeout });
+    let result = sending.instrument(span.clone()).await;
+    gauge!("bridge_webhooks_in_flight").decrement(1.0);
+    histogram!("bridge_webhook_seconds", "lane" => lane).record(begun.elapsed().as_secs_f64());
+    counter!("bridge_webhook_requests_total", "lane" => lane, "answer" => result.kind()).increment(1);
+    if let Some(status) = result.status() {
+        span.record("http.response.status_code", status);
+    }
+    if result.endpoint_is_well() != Some(true) {
+        span.record("error.type", result.kind());
+    }
+    if let Some(well) = result.endpoint_is_well() {
+        slot.report(well);
+    }
+    result
+}
+
+fn request(works: &Works, job: &Job, held: &Held, payload: &[u8]) -> (Bytes, HeaderMap) {
+    let claimed = &held.claimed;
+    let callback_url = works.callback_url(job.id);
+    let body = envelope(&Envelope {
+        execution: job.id,
+        tenant: &job.tenant,
+        workflow: &claimed.workflow,
+        lane: claimed.lane,
+        attempt: claimed.attempt,
+        accepted_at: claimed.accepted_at,
+        callback_url: callback_url.as_deref(),
+        metadata: claimed.metadata.as_deref(),
+        payload,
+    });
+    let callers = job.traceparent.as_deref().or(claimed.traceparent.as_deref());
+    let traceparent = trace::inject_or(callers);
+    let headers = headers(&Headers {
+        execution: job.id,
+        tenant: &job.tenant,
+        attempt: claimed.attempt,
+        timestamp: works.clock.now().timestamp(),
+        secrets: works.secrets_of(&job.tenant),
+        body: &body,
+        traceparent: traceparent.as_deref(),
+        callback_url: callback_url.as_deref(),
+    });
+    (body, headers)
+}
+
+fn span(aim: &Aim) -> Span {
+    let host = aim.url.host_str().unwrap_or_default();
+    info_span!(
+        "fire",
+        otel.name = %format_args!("POST {host}"),
+        otel.kind = "client",
+        http.request.method = "POST",
+        http.response.status_code = field::Empty,
+        server.address = host,
+        server.port = aim.url.port_or_known_default(),
+        url.path = aim.url.path(),
+        error.type = field::Empty,
+    )
+}

@@ -1,0 +1,107 @@
+//! From the topics to one task per message. The topics' permits bound how many there are.
+
+use std::sync::Arc;
+
+use bridge_bus::Delivery;
+use bridge_protocol::{Claims, Rejection};
+use bridge_service::failpoint::hit;
+use bridge_service::trace;
+use metrics::{counter, gauge};
+use tokio::sync::mpsc::Receiver;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument, Span, field, info_span};
+
+use crate::attempt;
+use crate::job::{End, Job};
+use crate::rejected;
+use crate::works::Works;
+
+/// Takes messages until the soft stop; what was taken goes on to its end, or to the hard stop.
+pub async fn run(
+    works: Arc<Works>,
+    mut deliveries: Receiver<Delivery>,
+    tracker: TaskTracker,
+    hard: CancellationToken,
+) {
+    while let Some(Some(delivery)) = works.soft.run_until_cancelled(deliveries.recv()).await {
+        let (works, hard) = (works.clone(), hard.clone());
+        tracker.spawn(async move { hard.run_until_cancelled(process(&works, delivery)).await });
+    }
+}
+
+/// One message, from the topic to its acknowledgement.
+async fn process(works: &Works, delivery: Delivery) {
+    hit("consumer.received");
+    let _in_hand = InHand::new();
+    let end = match verify(works, &delivery) {
+        Err(rejection) => rejected::settle(works, &delivery, rejection).await,
+        Ok(None) => {
+            tracing::error!(topic = %delivery.topic, "a message came from a topic that is no lane's; it is left alone");
+            End::Settled
+        }
+        Ok(Some(job)) => {
+            hit("consumer.verified");
+            let span = span(works, &job);
+            attempt::run(works, &job).instrument(span).await
+        }
+    };
+    match end {
+        End::Settled => {
+            delivery.ack();
+            hit("consumer.acked");
+        }
+        End::Unrecorded => delivery.nack(),
+        End::Leaving => drop(delivery),
+    }
+}
+
+fn verify(works: &Works, delivery: &Delivery) -> Result<Option<Job>, Rejection> {
+    let Some(address) = works.names.parse(&delivery.topic) else { return Ok(None) };
+    counter!("bridge_messages_received_total", "lane" => address.lane.as_str()).increment(1);
+    let keyring = works.keyring.load();
+    let claims: Claims = keyring.verify(&delivery.body, &delivery.topic, &works.names, works.clock.now())?;
+    Ok(Some(Job::new(claims, address.lane, delivery)))
+}
+
+/// Both parent of and linked to what the publisher sent: one trace for whoever follows the tree, one
+/// link for whoever follows the messages.
+fn span(works: &Works, job: &Job) -> Span {
+    let span = info_span!(
+        "process",
+        otel.name = %format_args!("process {}", job.topic),
+        otel.kind = "consumer",
+        messaging.system = "pulsar",
+        messaging.operation.name = "process",
+        messaging.operation.type = "process",
+        messaging.destination.name = %job.topic,
+        messaging.destination.subscription.name = %works.settings.subscription,
+        messaging.message.id = %job.message_id,
+        execution.id = %job.id,
+        tenant.id = %job.tenant,
+        workflow.id = job.hint.as_ref().map(field::display),
+        lane = %job.lane,
+        attempt = job.attempt,
+        trace_id = job.traceparent.as_deref().and_then(trace::trace_id),
+        error.type = field::Empty,
+    );
+    trace::set_parent(&span, job.traceparent.as_deref());
+    trace::add_link(&span, job.traceparent.as_deref());
+    span
+}
+
+/// Counts the messages in hand, however their task ends.
+struct InHand;
+
+impl InHand {
+    fn new() -> Self {
+        gauge!("bridge_messages_in_hand").increment(1.0);
+        Self
+    }
+}
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        gauge!("bridge_messages_in_hand").decrement(1.0);
+    }
+}

@@ -1,0 +1,92 @@
+//! When a message may go on: a slot within the wait, or the message is parked and its permit freed.
+
+use std::time::Duration;
+
+use bridge_service::clock::jitter;
+use bridge_store::{Finished, Reschedule, Why};
+use bridge_webhook::{NoSlotReason, Slot};
+use metrics::counter;
+use tokio::time::Instant;
+
+use crate::claim::Held;
+use crate::job::{Aim, End, Job};
+use crate::outcome::Settlement;
+use crate::record::unwritten;
+use crate::works::{LONGEST_PARK, Works};
+
+pub async fn slot(works: &Works, job: &Job, aim: &Aim) -> Result<Slot, End> {
+    let wait = works.settings.slot_wait;
+    if !aim.target.is_active {
+        return Err(park(works, job, wait, LONGEST_PARK, "hold").await);
+    }
+    let acquiring = works.slots.acquire(&aim.key, aim.target.max_concurrency, Instant::now() + wait);
+    let Some(acquired) = works.soft.run_until_cancelled(acquiring).await else { return Err(End::Leaving) };
+    let none = match acquired {
+        Ok(slot) => return Ok(slot),
+        Err(none) => none.reason,
+    };
+    let end = match none {
+        // At the probe's time and a little after, however often it was parked before.
+        NoSlotReason::Breaker { retry_after } => {
+            let after = retry_after + retry_after.min(wait).mul_f64(jitter());
+            park(works, job, after, after, none.as_str()).await
+        }
+        _ => park(works, job, wait.mul_f64(0.5 + jitter()), LONGEST_PARK, none.as_str()).await,
+    };
+    Err(end)
+}
+
+/// Spends no attempt: the timer publishes the message again. Each further time doubles the wait, up to
+/// `longest`.
+pub async fn park(works: &Works, job: &Job, after: Duration, longest: Duration, why: &'static str) -> End {
+    counter!("bridge_parks_total", "reason" => why).increment(1);
+    let row = Reschedule {
+        tenant: job.tenant.clone(),
+        id: job.id,
+        attempt: job.attempt,
+        after,
+        why: Why::Park { longest },
+    };
+    match works.store.reschedule(row, works.settings.write_patience).await {
+        Ok(Finished::Done) => End::Settled,
+        Ok(Finished::LostFence(state)) => {
+            tracing::debug!(execution_id = %job.id, tenant_id = %job.tenant, ?state, "nothing to park: it has moved on");
+            End::Settled
+        }
+        Err(error) => unwritten("park", job, &error),
+    }
+}
+
+/// The claim named another workflow than the message's property did. Its attempt is spent, so it waits
+/// for the right slot as long as its lease lets it, or is tried again later.
+pub async fn slot_after_claim(works: &Works, job: &Job, held: &Held) -> Result<(Aim, Slot), Settlement> {
+    counter!("bridge_wrong_hints_total").increment(1);
+    let claimed = &held.claimed;
+    let aim = Aim::of(&works.routes, &job.tenant, claimed.workflow.clone(), claimed.lane);
+    let aim = match aim {
+        Ok(aim) => aim,
+        Err(error) => {
+            let target = works.routes.target(&job.tenant, &claimed.workflow, claimed.lane);
+            let text = format!("the route's webhook_url is not a URL: {error}");
+            return Err(Settlement::retry(&target, claimed.attempt, works.settings.slot_wait, &text));
+        }
+    };
+    let delay = works.settings.slot_wait.mul_f64(0.5 + jitter());
+    let later = |after, why: &str| Settlement::retry(&aim.target, claimed.attempt, after, why);
+    if !aim.target.is_active {
+        return Err(later(delay, "the workflow's route is inactive"));
+    }
+    let Some(deadline) = held.latest_send(aim.target.timeout) else {
+        return Err(later(delay, "the lease leaves no time to fire this workflow"));
+    };
+    match works.slots.acquire(&aim.key, aim.target.max_concurrency, deadline).await {
+        Ok(slot) => Ok((aim, slot)),
+        Err(none) => {
+            let after = match none.reason {
+                NoSlotReason::Breaker { retry_after } => retry_after,
+                _ => delay,
+            };
+            Err(later(after, &none.to_string()))
+        }
+    }
+}
