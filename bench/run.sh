@@ -1,0 +1,198 @@
+#!/usr/bin/env bash
+# Measures the bridge against what the same Postgres does in the same run, and accounts for every id.
+# Prints one table; the run's files stay in .bridge/bench/run. Takes under four minutes after the build.
+#
+#   BRIDGE_BENCH_PROFILE   cargo profile (release)
+#   BRIDGE_BENCH_SECONDS   length of each closed-loop phase (10)
+set -euo pipefail
+# shellcheck source=scripts/lib/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../scripts/lib/common.sh"
+# shellcheck source=scripts/lib/postgres.sh
+. "$repo/scripts/lib/postgres.sh"
+
+profile=${BRIDGE_BENCH_PROFILE:-release}
+seconds=${BRIDGE_BENCH_SECONDS:-10}
+state=$repo/.bridge/bench
+out=$state/run
+bin=${CARGO_TARGET_DIR:-$repo/target}/$profile
+# A bound in number too: a fast machine must not fill the disk.
+most=400000
+
+step() { printf '[%3ds] %s\n' "$SECONDS" "$*"; }
+
+build() {
+  step "building ($profile)"
+  (cd "$repo" && cargo build --locked --quiet --profile "$profile" \
+    -p bridge-publisher -p bridge-consumer -p bridgectl -p bridge-bench) || die "the build failed"
+  SECONDS=0
+}
+
+start_parts() {
+  step "starting Postgres and Pulsar (data synced to disk in both)"
+  "$repo/scripts/parts" start postgres --state "$state" --fresh >"$out/parts.log" 2>&1 ||
+    die "Postgres did not start" "$(tail -n 20 "$out/parts.log")"
+  PULSAR_FAST_JIT=1 "$repo/scripts/parts" start pulsar --state "$state" --fresh --heap 512m >>"$out/parts.log" 2>&1 ||
+    die "Pulsar did not start" "$(tail -n 20 "$out/parts.log")"
+  # shellcheck disable=SC1091 # written by scripts/parts
+  . "$state/postgres.env" && . "$state/pulsar.env"
+}
+
+configure() {
+  publisher=$(remembered_port "$state/bench.ports" publisher)
+  consumer=$(remembered_port "$state/bench.ports" consumer)
+  endpoint=$(remembered_port "$state/bench.ports" endpoint)
+  token=$(random_hex 24)
+  url=http://127.0.0.1:$publisher
+  (
+    umask 077
+    printf 'signing = "bench"\n\n[[keys]]\nkid = "bench"\nalg = "HS256"\nsecret = "%s"\n' \
+      "$(head -c 32 /dev/urandom | base64 -w0)" >"$out/keyring.toml"
+    cat >"$out/bridge.toml" <<TOML
+[database]
+url = "$DATABASE_URL"
+
+[pulsar]
+service_url = "$PULSAR_SERVICE_URL"
+http_url = "$PULSAR_HTTP_URL"
+
+[signing]
+keyring_file = "$out/keyring.toml"
+
+[publisher]
+bind = "127.0.0.1:$publisher"
+
+[consumer]
+bind = "127.0.0.1:$consumer"
+
+[webhook]
+default_url = "http://127.0.0.1:$endpoint/webhook/{workflow_id}"
+
+[[tenants]]
+id = "dealscale"
+api_token = "$token"
+webhook_secrets = ["whsec_$(head -c 24 /dev/urandom | base64 -w0)"]
+TOML
+  )
+  # A clean environment: names that the caller's shell has set must not change what is measured.
+  plain=(env -i "PATH=$PATH" "HOME=$HOME")
+  "${plain[@]}" "$bin/bridgectl" --config "$out/bridge.toml" migrate >"$out/setup.log" 2>&1 &&
+    "${plain[@]}" "$bin/bridgectl" --config "$out/bridge.toml" topics apply --tenant dealscale >>"$out/setup.log" 2>&1 ||
+    die "cannot set up the schema and the topics" "$(tail -n 20 "$out/setup.log")"
+}
+
+# start NAME COMMAND...: remembers the pid in a variable of that name
+start() {
+  local name=$1
+  shift
+  start_detached "$state/$name.pid" "$out/$name.log" "${plain[@]}" "$@"
+}
+
+pid() { head -n1 "$state/$1.pid"; }
+
+answers() { curl -sf -m 2 -o "$out/health" "$1"; }
+
+start_consumer() {
+  start consumer "$bin/bridge-consumer" --config "$out/bridge.toml"
+  wait_until 30 answers "http://127.0.0.1:$consumer/health/ready" || {
+    show_log "$out/consumer.log"
+    die "the consumer is not ready" "$(curl -s -m 2 "http://127.0.0.1:$consumer/health/ready" || true)"
+  }
+}
+
+start_bridge() {
+  step "starting endpoint, publisher and consumer"
+  start endpoint "$bin/bridge-bench" endpoint --bind "127.0.0.1:$endpoint" --ids "$out/seen.ids"
+  start publisher "$bin/bridge-publisher" --config "$out/bridge.toml"
+  wait_until 30 answers "$url/health/ready" || {
+    show_log "$out/publisher.log"
+    die "the publisher is not ready" "$(curl -s -m 2 "$url/health/ready" || true)"
+  }
+  start_consumer
+  sample idle publisher consumer
+}
+
+sample() {
+  local name=$1 part processes=()
+  shift
+  for part in "$@"; do processes+=(--process "$part=$(pid "$part")"); done
+  "$bin/bridge-bench" sample "${processes[@]}" --out "$out/$name.json"
+}
+
+sample_all() { sample "$1" publisher consumer postgres pulsar endpoint; }
+
+commits() {
+  local pg
+  pg=$(postgres_bin) || die "pgbench is not installed"
+  step "Postgres alone: single-row 1 KB INSERTs, 64 clients for $seconds s, then 1 client for 5 s"
+  "$pg/psql" -qX "$DATABASE_URL" -c \
+    'create table baseline (id uuid primary key default gen_random_uuid(), body text not null)'
+  echo "insert into baseline (body) values (repeat(md5(random()::text), 32));" >"$out/insert.sql"
+  "$pg/pgbench" -n -M prepared -f "$out/insert.sql" -c 64 -j 2 -T "$seconds" "$DATABASE_URL" >"$out/pgbench-64.txt" 2>&1
+  "$pg/pgbench" -n -M prepared -f "$out/insert.sql" -c 1 -T 5 "$DATABASE_URL" >"$out/pgbench-1.txt" 2>&1
+  "$pg/psql" -qX "$DATABASE_URL" -c 'drop table baseline'
+}
+
+load() {
+  local name=$1
+  shift
+  BRIDGE_TOKEN=$token "$bin/bridge-bench" load --url "$url" --count "$most" --ids "$out/$name.ids" \
+    --json "$out/$name.json" "$@" | sed "s/^/       /"
+}
+
+# verify NAME ACCEPTED...: the report at the end says what is missing
+verify() {
+  local name=$1 file files=()
+  shift
+  for file in "$@"; do files+=(--accepted "$out/$file.ids"); done
+  BRIDGE_TOKEN=$token "$bin/bridge-bench" verify "${files[@]}" --seen "$out/seen.ids" --url "$url" --wait 60 \
+    --json "$out/$name-verify.json" >"$out/$name-verify.txt" || warn "not every id of $name is accounted for"
+  head -n1 "$out/$name-verify.txt" | sed "s/^/       /"
+}
+
+measure() {
+  step "A: publish only, the consumer stopped: 64, then 256 connections, $seconds s each"
+  stop_pid "$(pid consumer)" TERM 100 || die "the consumer does not stop"
+  load accept-64 --connections 64 --duration "$seconds"
+  load accept-256 --connections 256 --duration "$seconds"
+  step "the consumer drains what was accepted"
+  start_consumer
+  verify accept accept-64 accept-256
+  step "B: publish and fire, 64 connections, $seconds s and until all are fired"
+  sample_all before-chain
+  load chain --connections 64 --duration "$seconds"
+  verify chain chain
+  sample_all after-chain
+  step "C: 200 a second for 20 s, each due at its own time"
+  sample_all before-open
+  load open --connections 32 --rate 200 --duration 20
+  verify open open
+  sample_all after-open
+  sample after publisher consumer
+}
+
+finish() {
+  local code=$? part part_pid
+  curl -s -m 5 "$url/metrics" -o "$out/publisher.metrics" || true
+  curl -s -m 5 "http://127.0.0.1:$consumer/metrics" -o "$out/consumer.metrics" || true
+  for part in publisher consumer endpoint; do
+    part_pid=$(pid_of "$state/$part.pid" "$bin/") && kill -TERM "$part_pid" 2>/dev/null
+    rm -f "$state/$part.pid"
+  done
+  "$repo/scripts/parts" stop pulsar --state "$state" >>"$out/parts.log" 2>&1 || true
+  "$repo/scripts/parts" stop postgres --state "$state" >>"$out/parts.log" 2>&1 || true
+  [ "$code" = 0 ] || warn "the run ended early; its files are in $out"
+}
+
+build
+rm -rf "$out"
+mkdir -p "$out"
+url='' consumer=0
+trap finish EXIT
+start_parts
+configure
+commits
+start_bridge
+measure
+step "done"
+echo
+"$bin/bridge-bench" report --dir "$out"

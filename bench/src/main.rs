@@ -1,0 +1,54 @@
+//! Measures the bridge and accounts for every execution it accepted.
+#![forbid(unsafe_code)]
+
+mod clock;
+mod endpoint;
+mod latency;
+mod load;
+mod loopback;
+mod record;
+mod report;
+mod sample;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Load generator, receiving endpoint and verifier of the bridge.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Receive webhooks: answers by path, remembers what arrived
+    Endpoint(endpoint::Args),
+    /// Publish executions to a bridge on this machine and record every id it accepted
+    Load(load::Args),
+    /// Find each accepted id among the delivered ones, or in the bridge itself
+    Verify(verify::Args),
+    /// Write down memory and processor time of named processes
+    Sample(sample::Args),
+    /// Print one table from the files that a run left behind
+    Report(report::Args),
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let cli = Cli::parse();
+    // One thread each: the measured daemons share the machine with this process.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async {
+        match cli.command {
+            Command::Endpoint(args) => endpoint::run(args).await.map(|()| ExitCode::SUCCESS),
+            Command::Load(args) => load::run(args).await.map(|()| ExitCode::SUCCESS),
+            Command::Verify(args) => verify::run(args).await,
+            Command::Sample(args) => sample::run(&args).map(|()| ExitCode::SUCCESS),
+            Command::Report(args) => report::run(&args),
+        }
+    })
+}

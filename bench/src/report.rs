@@ -1,0 +1,180 @@
+//! One table from the files of a run: measured, ratio, aim.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use serde::de::DeserializeOwned;
+
+use crate::sample::Sample;
+use crate::{load, verify};
+
+mod table;
+
+use table::Table;
+
+/// Aims, as ratios to what the same Postgres does in the same run.
+const AIM_ACCEPT: f64 = 0.5;
+const AIM_CHAIN: f64 = 0.2;
+const AIM_FIRE_COMMITS: f64 = 15.0;
+const AIM_RESIDENT_MIB: f64 = 64.0;
+
+/// Reads what bench/run.sh wrote into one directory.
+#[derive(clap::Args)]
+pub struct Args {
+    #[arg(long)]
+    dir: PathBuf,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let files = Files(&args.dir);
+    let commits = pgbench(&files.text("pgbench-64.txt")?).context("pgbench-64.txt has no result")?;
+    let one = pgbench(&files.text("pgbench-1.txt")?).context("pgbench-1.txt has no result")?;
+    let mut table = Table::default();
+    table.row("Postgres: 1 KB INSERT commits/s, 64 clients", format!("{:.0}", commits.per_second), "", "");
+    table.row("Postgres: one fsynced commit, 1 client", format!("{:.2} ms", one.latency_ms), "", "");
+    accept(&files, &mut table, commits.per_second)?;
+    chain(&files, &mut table, commits.per_second)?;
+    open_loop(&files, &mut table, one.latency_ms)?;
+    processes(&files, &mut table)?;
+    println!("{table}");
+    accounting(&files)
+}
+
+/// A: the publisher alone, the consumer not started.
+fn accept(files: &Files<'_>, table: &mut Table, commits: f64) -> anyhow::Result<()> {
+    for connections in [64, 256] {
+        let load: load::Summary = files.json(&format!("accept-{connections}.json"))?;
+        let name = format!("A: durable 202s/s, {connections} connections");
+        table.ratio(name, load.per_second, commits, AIM_ACCEPT);
+        table.row("", format!("202: {}", load.latency_micros), "", "");
+    }
+    Ok(())
+}
+
+/// B: accepted in a closed loop and fired, until the last one has arrived.
+fn chain(files: &Files<'_>, table: &mut Table, commits: f64) -> anyhow::Result<()> {
+    let drain: verify::Summary = files.json("accept-verify.json")?;
+    let drained = drain.delivered() as f64 / drain.seconds_of_deliveries.max(0.001);
+    table.row("consumer draining A's backlog, fired/s", format!("{drained:.0}"), "", "");
+    let load: load::Summary = files.json("chain.json")?;
+    let verify: verify::Summary = files.json("chain-verify.json")?;
+    let sustained = verify.delivered() as f64 / verify.seconds_to_last_delivery.max(0.001);
+    table.ratio("B: published and fired, sustained/s".to_owned(), sustained, commits, AIM_CHAIN);
+    let accepted = format!("accepted {:.0}/s for {:.0} s", load.per_second, load.seconds);
+    let all = format!("{accepted}, all fired after {:.1} s", verify.seconds_to_last_delivery);
+    table.row("", all, "", "");
+    Ok(())
+}
+
+/// C: 200 a second, each due at its own time.
+fn open_loop(files: &Files<'_>, table: &mut Table, commit_ms: f64) -> anyhow::Result<()> {
+    let load: load::Summary = files.json("open.json")?;
+    let verify: verify::Summary = files.json("open-verify.json")?;
+    let rate = load.rate.unwrap_or_default();
+    table.row(&format!("C: {rate}/s open loop, request to 202"), load.latency_micros.to_string(), "", "");
+    let fire = verify.request_to_fire_micros;
+    let commits = fire.p99 as f64 / 1000.0 / commit_ms.max(0.001);
+    table.row(
+        &format!("C: {rate}/s open loop, request to fire"),
+        fire.to_string(),
+        &format!("p99 = {commits:.1} commits"),
+        &aim(format!("<= {AIM_FIRE_COMMITS}"), commits <= AIM_FIRE_COMMITS),
+    );
+    table.row("C: 202 to fire", verify.accepted_to_fire_micros.to_string(), "", "");
+    Ok(())
+}
+
+fn processes(files: &Files<'_>, table: &mut Table) -> anyhow::Result<()> {
+    let idle: Sample = files.json("idle.json")?;
+    let after: Sample = files.json("after.json")?;
+    for daemon in ["publisher", "consumer"] {
+        let mib =
+            |sample: &Sample| sample.get(daemon).map_or(0.0, |usage| usage.resident_kib as f64 / 1024.0);
+        let met = mib(&idle) > 0.0 && mib(&idle) < AIM_RESIDENT_MIB;
+        table.row(
+            &format!("{daemon}: resident idle / after the load"),
+            format!("{:.1} MiB / {:.1} MiB", mib(&idle), mib(&after)),
+            "",
+            &aim(format!("idle < {AIM_RESIDENT_MIB} MiB"), met),
+        );
+    }
+    for (phase, name) in [("chain", "B"), ("open", "C")] {
+        let before: Sample = files.json(&format!("before-{phase}.json"))?;
+        let after: Sample = files.json(&format!("after-{phase}.json"))?;
+        let executions = files.json::<verify::Summary>(&format!("{phase}-verify.json"))?.delivered().max(1);
+        let mut parts = Vec::new();
+        let mut total = 0.0;
+        for (process, usage) in &after {
+            let spent = usage.cpu_seconds - before.get(process).map_or(0.0, |usage| usage.cpu_seconds);
+            let micros = spent * 1e6 / executions as f64;
+            total += micros;
+            parts.push(format!("{process} {micros:.0}"));
+        }
+        let text = format!("{total:.0} µs ({})", parts.join(", "));
+        table.row(&format!("{name}: processor time an execution"), text, "", "");
+    }
+    Ok(())
+}
+
+fn accounting(files: &Files<'_>) -> anyhow::Result<ExitCode> {
+    let (mut accepted, mut unaccounted) = (0, 0);
+    println!("| ids | accepted | delivered | duplicates | not delivered | unaccounted for |");
+    println!("|---|---|---|---|---|---|");
+    for (phase, name) in [("accept", "A"), ("chain", "B"), ("open", "C")] {
+        let verify: verify::Summary = files.json(&format!("{phase}-verify.json"))?;
+        accepted += verify.accepted;
+        unaccounted += verify.unaccounted;
+        let (delivered, duplicates) = (verify.delivered(), verify.duplicates());
+        println!(
+            "| {name} | {} | {delivered} | {duplicates} | {} | {} |",
+            verify.accepted, verify.undelivered, verify.unaccounted
+        );
+    }
+    println!("\n{accepted} ids accepted, {unaccounted} unaccounted for.");
+    Ok(if unaccounted == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn aim(text: String, met: bool) -> String {
+    format!("{text}: {}", if met { "met" } else { "missed" })
+}
+
+struct Files<'a>(&'a Path);
+
+impl Files<'_> {
+    fn text(&self, name: &str) -> anyhow::Result<String> {
+        let path = self.0.join(name);
+        fs::read_to_string(&path).with_context(|| format!("the run left no {}", path.display()))
+    }
+
+    fn json<T: DeserializeOwned>(&self, name: &str) -> anyhow::Result<T> {
+        serde_json::from_str(&self.text(name)?).with_context(|| format!("{name} is not what was expected"))
+    }
+}
+
+struct Pgbench {
+    per_second: f64,
+    latency_ms: f64,
+}
+
+fn pgbench(output: &str) -> Option<Pgbench> {
+    let value = |key: &str| {
+        let line = output.lines().find_map(|line| line.strip_prefix(key))?;
+        line.trim_start_matches([' ', '=']).split(' ').next()?.parse().ok()
+    };
+    Some(Pgbench { per_second: value("tps")?, latency_ms: value("latency average")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pgbench_is_read() {
+        let output = "number of failed transactions: 0 (0.000%)\nlatency average = 3.249 ms\n\
+            initial connection time = 60.1 ms\ntps = 19700.123456 (without initial connection time)\n";
+        let read = pgbench(output).map(|read| (read.per_second, read.latency_ms));
+        assert_eq!(read, Some((19_700.123_456, 3.249)));
+    }
+}

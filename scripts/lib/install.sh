@@ -1,0 +1,97 @@
+# shellcheck shell=bash
+# What the bridge needs from the system, by apt. Nothing is installed that is there already.
+
+as_root() { if is_root; then "$@"; else sudo "$@"; fi; }
+
+java_is_recent() {
+  local major
+  has java || return 1
+  major=$(pulsar_java_major)
+  [[ $major =~ ^[0-9]+$ ]] && [ "$major" -ge 17 ]
+}
+
+# One line for each missing thing: package, megabytes to fetch, what for.
+missing_packages() {
+  postgres_bin >/dev/null || echo "postgresql 70 the Postgres server, as a private cluster"
+  has protoc || echo "protobuf-compiler 5 builds the Pulsar client"
+  java_is_recent || echo "java 45 runs Pulsar"
+  pulsar_is_fetched || has mvn || echo "maven 15 fetches the Pulsar distribution"
+  has cc || echo "gcc 60 compiles and links"
+  has openssl || echo "openssl 2 makes keys and tokens"
+  has curl || echo "curl 1 asks the parts whether they are healthy"
+}
+
+# Prints what will happen before it happens.
+print_plan() {
+  local missing=$1 minutes=$2
+  local package size purpose
+  say "This sets up a private Postgres, a private Pulsar and the bridge in $repo/.bridge."
+  if [ -n "$missing" ]; then
+    say "It installs with apt:"
+    while read -r package size purpose; do printf '  %-20s %4s MB  %s\n' "$package" "$size" "$purpose"; done <<<"$missing"
+  fi
+  pulsar_is_fetched || printf 'It fetches with Maven:\n  %-20s  245 MB  the broker (240 MB unpacked in .bridge/cache)\n' "Pulsar $pulsar_version"
+  say "Expected time: $minutes."
+  say ""
+}
+
+install_missing() {
+  local missing=$1 packages=() package
+  [ -n "$missing" ] || return 0
+  has apt-get || die "some packages are missing and this machine has no apt-get" \
+    "Install these by hand, then run this again:" "$(cut -d' ' -f1 <<<"$missing" | tr '\n' ' ')"
+  while read -r package _; do
+    case $package in
+      java) packages+=("$(java_package)") ;;
+      gcc) packages+=(gcc libc6-dev) ;;
+      protobuf-compiler) packages+=(protobuf-compiler libprotobuf-dev) ;;
+      curl) packages+=(curl ca-certificates) ;;
+      *) packages+=("$package") ;;
+    esac
+  done <<<"$missing"
+  case " ${packages[*]} " in *' postgresql '*) keep_apt_from_starting_a_cluster ;; esac
+  apt_install "${packages[@]}"
+}
+
+install_all() { apt_update && install_missing "$1"; }
+
+apt_update() { as_root apt-get -q -o DPkg::Lock::Timeout=300 update; }
+
+apt_install() {
+  say "installing ${*}"
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 \
+    install --no-install-recommends "$@"
+}
+
+java_package() {
+  if [ -n "$(apt-cache madison openjdk-17-jre-headless 2>/dev/null)" ]; then
+    echo openjdk-17-jre-headless
+  else
+    echo default-jre-headless
+  fi
+}
+
+# Debian's package creates and starts a cluster of its own on port 5432, unless told not to.
+# A machine that already has postgresql-common has its owner's choice, which stays.
+keep_apt_from_starting_a_cluster() {
+  local conf=/etc/postgresql-common/createcluster.conf
+  [ -e "$conf" ] && return 0
+  apt_install postgresql-common
+  as_root sed -i -E 's/^#?create_main_cluster *=.*/create_main_cluster = false/' "$conf"
+  grep -q '^create_main_cluster = false' "$conf" ||
+    echo 'create_main_cluster = false' | as_root tee -a "$conf" >/dev/null
+}
+
+# Asked for at the terminal now, so that no step has to wait for a password later.
+need_root_for() {
+  [ -n "$1" ] || return 0
+  is_root && return 0
+  has sudo || die "packages are missing, and installing them needs root" "Run this as root, or install sudo"
+  sudo -v || die "sudo refused" "Run this as root, or install these by hand: $(cut -d' ' -f1 <<<"$1" | tr '\n' ' ')"
+}
+
+need_cargo() {
+  [ ! -f "$HOME/.cargo/env" ] || has cargo || . "$HOME/.cargo/env"
+  has cargo || die "no Rust toolchain: cargo is not in the PATH" \
+    "Install rustup (https://rustup.rs), open a new shell, and run this again"
+}

@@ -1,0 +1,213 @@
+# shellcheck shell=bash
+# A private Pulsar standalone in a state directory: one JVM, RocksDB metadata, one bookie.
+
+pulsar_version=4.0.8
+pulsar_sha256=35c7d064c9e0928edbf2e708989faba0379662f98aa84ce0d4190c59efb6765e
+pulsar_home=$cache/pulsar/apache-pulsar-$pulsar_version
+
+pulsar_is_fetched() { [ -f "$pulsar_home/.complete" ]; }
+
+# By Maven, from the repository Maven is set up for; the checksum is ours.
+pulsar_fetch() {
+  pulsar_is_fetched && return 0
+  local dir=$cache/pulsar log=$cache/pulsar-fetch.log
+  local tarball=$dir/pulsar-server-distribution-$pulsar_version-bin.tar.gz
+  mkdir -p "$dir"
+  has mvn || die "Maven is not installed: it fetches the Pulsar distribution" "Run ./scripts/up, or: apt-get install maven"
+  exec 9>"$cache/.pulsar-fetch.lock"
+  flock 9
+  if pulsar_is_fetched; then exec 9>&-; return 0; fi
+  say "fetching Pulsar $pulsar_version (245 MB)"
+  mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy \
+    "-Dartifact=org.apache.pulsar:pulsar-server-distribution:$pulsar_version:tar.gz:bin" \
+    -DoutputDirectory="$dir" >"$log" 2>&1 </dev/null || {
+    printf 'error: Maven could not fetch Pulsar %s\n' "$pulsar_version" >&2
+    show_log "$log"
+    die "no Pulsar distribution" "Check the network and Maven's settings (proxy, mirror), then run this again"
+  }
+  if ! echo "$pulsar_sha256  $tarball" | sha256sum -c --quiet - >/dev/null 2>&1; then
+    rm -f "$tarball"
+    die "the fetched Pulsar distribution has another checksum than $pulsar_sha256" \
+      "It was removed, and so should be what Maven keeps of it:" \
+      "rm -r ~/.m2/repository/org/apache/pulsar/pulsar-server-distribution, then run this again"
+  fi
+  rm -rf "$pulsar_home"
+  tar -xzf "$tarball" -C "$dir" "apache-pulsar-$pulsar_version"/{lib,LICENSE,NOTICE} ||
+    die "cannot unpack $tarball" "Check the disk space with: df -h $dir (it needs 500 MB)"
+  rm -f "$tarball"
+  touch "$pulsar_home/.complete"
+  exec 9>&-
+}
+
+pulsar_java_major() {
+  java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n1
+}
+
+pulsar_conf() {
+  local state=$1 broker=$2 web=$3
+  mkdir -p "$state/pulsar"
+  cat >"$state/pulsar/standalone.conf" <<CONF
+clusterName=standalone
+brokerServicePort=$broker
+webServicePort=$web
+bindAddress=127.0.0.1
+advertisedAddress=127.0.0.1
+managedLedgerDefaultEnsembleSize=1
+managedLedgerDefaultWriteQuorum=1
+managedLedgerDefaultAckQuorum=1
+loadManagerClassName=org.apache.pulsar.broker.loadbalance.NoopLoadManager
+loadBalancerEnabled=false
+brokerDeleteInactiveTopicsEnabled=false
+webSocketServiceEnabled=false
+# Keys of the bookie. Without listeningInterface it would listen on every address.
+listeningInterface=lo
+# Without this the bookie's port is not the one that was asked for.
+allowEphemeralPorts=true
+allowLoopback=true
+ledgerStorageClass=org.apache.bookkeeper.bookie.storage.ldb.DbLedgerStorage
+nettyMaxFrameSizeBytes=5253120
+flushInterval=60000
+diskUsageThreshold=0.99
+diskUsageWarnThreshold=0.99
+journalSyncData=true
+CONF
+  cat >"$state/pulsar/log4j2.xml" <<'XML'
+<Configuration status="warn">
+  <Appenders><Console name="c"><PatternLayout pattern="%d{ISO8601} %-5p %t %c{1} %m%n"/></Console></Appenders>
+  <Loggers><Root level="info"><AppenderRef ref="c"/></Root></Loggers>
+</Configuration>
+XML
+}
+
+pulsar_launch() {
+  local state=$1 heap=$2 broker=$3 web=$4 bookie=$5 major opened
+  local dir=$state/pulsar jvm=()
+  major=$(pulsar_java_major)
+  [[ $major =~ ^[0-9]+$ ]] || major=0
+  [ "$major" -ge 17 ] || die "Pulsar needs Java 17 or later, found: $major" \
+    "Run ./scripts/up, or: apt-get install default-jre-headless"
+  for opened in java.base/java.io java.base/java.util.zip java.base/java.nio java.base/jdk.internal.misc \
+    java.base/sun.net java.management/sun.management jdk.management/com.sun.management.internal \
+    java.base/jdk.internal.platform; do
+    jvm+=(--add-opens "$opened=ALL-UNNAMED")
+  done
+  jvm+=(--enable-native-access=ALL-UNNAMED)
+  if [ "$major" -ge 23 ]; then jvm+=(--sun-misc-unsafe-memory-access=allow); fi
+  # C1 and the serial collector: small and quick to start. A load test takes the JVM's own choice.
+  if [ "${PULSAR_FAST_JIT:-}" != 1 ]; then jvm+=(-XX:TieredStopAtLevel=1 -XX:+UseSerialGC); fi
+  pulsar_conf "$state" "$broker" "$web"
+  start_detached "$state/pulsar.pid" "$state/pulsar.log" \
+    java "-Xmx$heap" -XX:MaxDirectMemorySize=256m "${jvm[@]}" \
+    -Dio.netty.tryReflectionSetAccessible=true -Djava.net.preferIPv4Stack=true \
+    -Dlog4j2.is.webapp=false -Dlog4j.shutdownHookEnabled=false \
+    -Dlog4j.configurationFile="$dir/log4j2.xml" \
+    -Dbookkeeper.metadata.bookie.drivers=org.apache.pulsar.metadata.bookkeeper.PulsarMetadataBookieDriver \
+    -Dbookkeeper.metadata.client.drivers=org.apache.pulsar.metadata.bookkeeper.PulsarMetadataClientDriver \
+    -cp "$pulsar_home/lib/*" org.apache.pulsar.PulsarStandaloneStarter \
+    --config "$dir/standalone.conf" --no-functions-worker --no-stream-storage \
+    --metadata-dir "$dir/data/meta" --bookkeeper-dir "$dir/data/bk" --bookkeeper-port "$bookie" -a 127.0.0.1
+  wait_until 120 pulsar_ready "$state" "$web" && pulsar_healthy "$web"
+}
+
+pulsar_healthy() {
+  [ "$(curl -s -m 2 "http://127.0.0.1:$1/admin/v2/brokers/health" 2>/dev/null)" = ok ]
+}
+
+pulsar_ready() { # an end is found at once, not after the deadline
+  pulsar_pid "$1" >/dev/null || return 0
+  pulsar_healthy "$2"
+}
+
+pulsar_pid() { pid_of "$1/pulsar.pid" "$1/pulsar/standalone.conf"; }
+
+pulsar_start() {
+  local state=$1 fresh=$2 heap=$3 pid
+  if pid=$(pulsar_pid "$state"); then
+    if [ "$fresh" = no ]; then say "pulsar already runs (pid $pid)"; return 0; fi
+    pulsar_kill "$state"
+  fi
+  [ "$fresh" = no ] || pulsar_wipe "$state"
+  has java || die "Java is not installed: Pulsar needs it" "Run ./scripts/up, or: apt-get install default-jre-headless"
+  has curl || die "curl is not installed" "Run ./scripts/up, or: apt-get install curl"
+  pulsar_fetch
+  if pulsar_bookie_port_is_lost "$state"; then
+    die "port $(pulsar_bookie_port "$state") is busy, and the broker's data in $state/pulsar is bound to it" \
+      "Free it (ss -ltnp shows who has it), or start without that data: ./scripts/parts start pulsar --state $state --fresh" \
+      "Executions live in Postgres: their timers publish what is still due again."
+  fi
+  mkdir -p "$state/pulsar/data"
+  if ! pulsar_start_on_ports "$state" "$heap"; then
+    log_says "$state/pulsar.log" 'Address already in use|BindException' 200 || pulsar_failed "$state"
+    pulsar_kill "$state" >/dev/null
+    pulsar_start_on_ports "$state" "$heap" || pulsar_failed "$state"
+  fi
+  say "pulsar is up on $(sed -n 's/^PULSAR_SERVICE_URL=//p' "$state/pulsar.env") (pid $(cat "$state/pulsar.pid"))"
+}
+
+# The bookie's port is written into its data: with that data no other will do.
+pulsar_bookie_port() {
+  local port
+  port=$(sed -n 's/^bookieHost: ".*:\([0-9]*\)"$/\1/p' "$1/pulsar/data/bk/current/VERSION" 2>/dev/null)
+  [ -n "$port" ] && echo "$port"
+}
+
+pulsar_bookie_port_is_lost() {
+  local port
+  port=$(pulsar_bookie_port "$1") || return 1
+  ! pulsar_pid "$1" >/dev/null && ! port_is_free "$port"
+}
+
+pulsar_start_on_ports() {
+  local state=$1 broker web bookie
+  broker=$(remembered_port "$state/pulsar.ports" broker)
+  web=$(remembered_port "$state/pulsar.ports" web)
+  bookie=$(pulsar_bookie_port "$state") || bookie=$(remembered_port "$state/pulsar.ports" bookie)
+  cat >"$state/pulsar.env" <<ENV
+PULSAR_SERVICE_URL=pulsar://127.0.0.1:$broker
+PULSAR_HTTP_URL=http://127.0.0.1:$web
+ENV
+  pulsar_launch "$state" "$2" "$broker" "$web" "$bookie"
+}
+
+pulsar_failed() {
+  if pulsar_pid "$1" >/dev/null; then
+    printf 'error: Pulsar did not become healthy within 120 s\n' >&2
+  else
+    printf 'error: Pulsar ended while it was starting\n' >&2
+  fi
+  show_log "$1/pulsar.log" 25
+  die "pulsar is not up" "Short of memory? It needs about 400 MB (free -m)." \
+    "Its data may be of another try: ./scripts/parts start pulsar --state $1 --fresh"
+}
+
+pulsar_stop() {
+  local pid
+  pid=$(pulsar_pid "$1") || { say "pulsar does not run"; return 0; }
+  stop_pid "$pid" TERM 30 || die "Pulsar (pid $pid) does not stop" "See $1/pulsar.log, or: ./scripts/parts kill pulsar --state $1"
+  rm -f "$1/pulsar.pid"
+  say "pulsar stopped"
+}
+
+pulsar_kill() {
+  local pid
+  pid=$(pulsar_pid "$1") || { say "pulsar does not run"; return 0; }
+  stop_pid "$pid" KILL 30 || die "Pulsar (pid $pid) survives SIGKILL"
+  rm -f "$1/pulsar.pid"
+  say "pulsar killed"
+}
+
+pulsar_wipe() {
+  rm -rf -- "$1/pulsar"
+  rm -f "$1"/pulsar.{env,pid,log}
+}
+
+pulsar_status() {
+  local pid web
+  if pid=$(pulsar_pid "$1"); then
+    web=$(sed -n 's/^PULSAR_HTTP_URL=.*://p' "$1/pulsar.env")
+    say "pulsar    running  pid $pid  $(sed -n 's/^PULSAR_SERVICE_URL=//p' "$1/pulsar.env")$(pulsar_healthy "$web" || echo '  NOT HEALTHY')"
+  else
+    say "pulsar    stopped"
+    return 3
+  fi
+}

@@ -1,0 +1,209 @@
+//! Postgres commits, and the answer is lost on the way back. Each batched statement then runs again and must
+//! recognise its own work.
+
+use bridge_protocol::{Evidence, TenantId};
+use bridge_store::{
+    Accepted, ClaimAnswer, Claimed, Ending, Finish, Finished, Reschedule, Store, StoreConfig, Why,
+};
+use bridge_tests::seed::{self, PATIENCE};
+use bridge_tests::{ChaosProxy, Sql, parts, unique};
+use bytes::Bytes;
+use chrono::Utc;
+use std::time::Duration;
+
+/// A store whose connections lead through a proxy, and the same database seen directly.
+struct Behind {
+    proxy: ChaosProxy,
+    store: Store,
+    sql: Sql,
+    tenant: TenantId,
+}
+
+impl Behind {
+    async fn new() -> anyhow::Result<Self> {
+        let server = Sql::new(parts::shared("BRIDGE_TEST_DATABASE_URL"));
+        let url = server.create_database(&unique("bridge-test")).await?;
+        let (proxy, through) = ChaosProxy::before(&url).await?;
+        // One connection a statement: the test knows which one is cut.
+        let store = Store::open(StoreConfig { batch_connections: 1, ..StoreConfig::new(through) })?;
+        store.migrate(Utc::now()).await?;
+        Ok(Self { proxy, store, sql: Sql::new(url), tenant: TenantId::parse(&unique("t"))? })
+    }
+
+    async fn accepted(&self) -> anyhow::Result<bridge_protocol::ExecutionId> {
+        let execution = seed::new_execution(&self.tenant);
+        let id = execution.id;
+        assert_eq!(self.store.accept(execution, PATIENCE).await?, Accepted::New);
+        Ok(id)
+    }
+
+    async fn claimed(&self, claim: &bridge_store::Claim) -> anyhow::Result<Claimed> {
+        match self.store.claim(claim.clone(), PATIENCE).await? {
+            ClaimAnswer::Claimed(claimed) => Ok(*claimed),
+            refused => anyhow::bail!("{refused:?}"),
+        }
+    }
+
+    /// An execution in the hands of attempt 1.
+    async fn running(&self) -> anyhow::Result<bridge_store::Claim> {
+        let claim = seed::claim(&self.tenant, self.accepted().await?, 1);
+        self.claimed(&claim).await?;
+        Ok(claim)
+    }
+
+    /// Runs `statement`, loses its answer, looks at the database while nobody can reach it, and lets it run again.
+    async fn lose<T>(&mut self, statement: impl Future<Output = T>, committed: &str) -> anyhow::Result<T> {
+        self.proxy.lose_next_answer();
+        let proxy = &mut self.proxy;
+        let sql = &self.sql;
+        let meanwhile = async {
+            proxy.lost().await?;
+            anyhow::ensure!(sql.count(committed).await? == 1, "not committed: {committed}");
+            proxy.pass();
+            anyhow::Ok(())
+        };
+        let (outcome, watched) = tokio::join!(statement, meanwhile);
+        watched?;
+        Ok(outcome)
+    }
+}
+
+#[tokio::test]
+async fn an_accept_whose_answer_is_lost_is_accepted_once() -> anyhow::Result<()> {
+    let mut behind = Behind::new().await?;
+    behind.accepted().await?;
+    let execution = seed::new_execution(&behind.tenant);
+    let row = format!("executions WHERE id = '{}' AND state = 0", execution.id);
+    let timer = format!("timers WHERE execution_id = '{}'", execution.id);
+    let store = behind.store.clone();
+    let outcome = behind.lose(store.accept(execution, PATIENCE), &row).await?;
+    assert_eq!(outcome?, Accepted::New);
+    assert_eq!((behind.sql.count(&row).await?, behind.sql.count(&timer).await?), (1, 1));
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_accept_with_a_key_whose_answer_is_lost_is_its_own_owner() -> anyhow::Result<()> {
+    let mut behind = Behind::new().await?;
+    behind.accepted().await?;
+    let mut execution = seed::new_execution(&behind.tenant);
+    execution.idempotency = Some(bridge_store::Idempotency { key: "order-7".to_owned(), digest: [7; 32] });
+    let row = format!("executions WHERE id = '{}'", execution.id);
+    let (store, again) = (behind.store.clone(), seed::new_execution(&behind.tenant));
+    let owner = execution.id;
+    let again = bridge_store::NewExecution { idempotency: execution.idempotency.clone(), ..again };
+    let outcome = behind.lose(store.accept(execution, PATIENCE), &row).await?;
+    assert_eq!(outcome?, Accepted::New, "its own key is not in its way");
+    assert_eq!(behind.store.accept(again, PATIENCE).await?, Accepted::Replayed(owner));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_claim_whose_answer_is_lost_is_returned_unchanged() -> anyhow::Result<()> {
+    let mut behind = Behind::new().await?;
+    behind.running().await?;
+    let claim = seed::claim(&behind.tenant, behind.accepted().await?, 1);
+    let row = format!("executions WHERE id = '{}' AND state = 1 AND attempt = 1", claim.id);
+    let store = behind.store.clone();
+    let outcome = behind.lose(store.claim(claim.clone(), PATIENCE), &row).await?;
+    let ClaimAnswer::Claimed(claimed) = outcome? else { panic!("its own claim was refused") };
+    assert_eq!(claimed.attempt, 1);
+    assert_eq!(claimed.payload.as_deref(), Some(br#"{"lead": 7}"#.as_slice()));
+    assert_eq!(behind.sql.count(&row).await?, 1, "one attempt");
+    let other = seed::claim(&behind.tenant, claim.id, 1);
+    assert!(matches!(behind.store.claim(other, PATIENCE).await?, ClaimAnswer::Refused(_)));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_finish_whose_answer_is_lost_is_done() -> anyhow::Result<()> {
+    let mut behind = Behind::new().await?;
+    let finish = |claim: &bridge_store::Claim| Finish {
+        tenant: claim.tenant.clone(),
+        id: claim.id,
+        attempt: 1,
+        claim_id: claim.claim_id,
+        ending: Ending::Succeeded {
+            evidence: Evidence::Response,
+            result: Some(bridge_store::ResultBody {
+                content_type: Some("application/json".to_owned()),
+                body: Bytes::from_static(b"{}"),
+                truncated: false,
+            }),
+        },
+        http_status: Some(200),
+        error: None,
+        n8n_execution_id: None,
+    };
+    let warm = behind.running().await?;
+    assert_eq!(behind.store.finish(finish(&warm), PATIENCE).await?, Finished::Done);
+    let claim = behind.running().await?;
+    let row = format!("executions WHERE id = '{}' AND state = 4", claim.id);
+    let store = behind.store.clone();
+    let outcome = behind.lose(store.finish(finish(&claim), PATIENCE), &row).await?;
+    assert_eq!(outcome?, Finished::Done);
+    let left = behind.sql.count(&format!("timers WHERE execution_id = '{}'", claim.id)).await?;
+    let results = behind.sql.count(&format!("results WHERE id = '{}'", claim.id)).await?;
+    assert_eq!((left, results), (0, 1));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_dead_letter_whose_answer_is_lost_is_announced_once() -> anyhow::Result<()> {
+    let mut behind = Behind::new().await?;
+    let finish = |claim: &bridge_store::Claim| Finish {
+        tenant: claim.tenant.clone(),
+        id: claim.id,
+        attempt: 1,
+        claim_id: claim.claim_id,
+        ending: Ending::DeadLettered(bridge_protocol::Reason::PermanentAnswer),
+        http_status: Some(400),
+        error: Some("400".to_owned()),
+        n8n_execution_id: None,
+    };
+    let warm = behind.running().await?;
+    assert_eq!(behind.store.finish(finish(&warm), PATIENCE).await?, Finished::Done);
+    let claim = behind.running().await?;
+    let row = format!("dead_letters WHERE execution_id = '{}'", claim.id);
+    let store = behind.store.clone();
+    let outcome = behind.lose(store.finish(finish(&claim), PATIENCE), &row).await?;
+    assert_eq!(outcome?, Finished::Done);
+    assert_eq!(behind.sql.count(&format!("notices WHERE execution_id = '{}'", claim.id)).await?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_retry_whose_answer_is_lost_is_one_attempt_and_one_timer() -> anyhow::Result<()> {
+    let mut behind = Behind::new().await?;
+    let retry = |claim: &bridge_store::Claim| Reschedule {
+        tenant: claim.tenant.clone(),
+        id: claim.id,
+        attempt: 1,
+        after: Duration::from_secs(60),
+        why: Why::Retry { claim_id: claim.claim_id, http_status: Some(500), error: Some("500".to_owned()) },
+    };
+    let warm = behind.running().await?;
+    assert_eq!(behind.store.reschedule(retry(&warm), PATIENCE).await?, Finished::Done);
+    let claim = behind.running().await?;
+    let row = format!("executions WHERE id = '{}' AND state = 3 AND attempt = 1", claim.id);
+    let store = behind.store.clone();
+    let outcome = behind.lose(store.reschedule(retry(&claim), PATIENCE), &row).await?;
+    assert_eq!(outcome?, Finished::Done);
+    let timers = behind.sql.count(&format!("timers WHERE execution_id = '{}'", claim.id)).await?;
+    let attempts = behind.sql.count(&format!("attempts WHERE id = '{}'", claim.id)).await?;
+    assert_eq!((timers, attempts), (1, 1));
+    assert!(behind.store.live_without_timer().await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_network_that_says_nothing_is_given_up_and_the_row_is_told() -> anyhow::Result<()> {
+    let behind = Behind::new().await?;
+    behind.accepted().await?;
+    behind.proxy.stall();
+    let outcome = behind.store.accept(seed::new_execution(&behind.tenant), Duration::from_millis(700)).await;
+    assert!(matches!(outcome, Err(bridge_store::WriteError::Unavailable { .. })), "{outcome:?}");
+    behind.proxy.cut();
+    behind.accepted().await?;
+    Ok(())
+}

@@ -1,0 +1,15 @@
+//! The bridge as a whole, on real parts: what it promises, and what it does when something under it fails.
+//! `./scripts/test` starts the parts and runs this.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+
+mod architecture;
+mod bad_input;
+mod bad_rows;
+mod delivery;
+mod forged;
+mod idempotency;
+mod lost_answers;
+mod retries;
+mod schedule;
+mod tenants;
+mod webhooks;

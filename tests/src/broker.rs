@@ -1,0 +1,90 @@
+//! The broker as an operator, a snoop or a forger uses it.
+
+use std::time::Duration;
+
+use bridge_bus::{Admin, BrokerAuth, BusConfig, MessageId, Outgoing, Producers, TopicsFile, topics};
+use bridge_protocol::{Lane, TenantId, TopicNames};
+use serde_json::Value;
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+
+use crate::parts::repository;
+use crate::wait::eventually;
+
+/// A subscription that nobody reads: what was published stays visible to `peek`.
+const WITNESS: &str = "witness";
+
+pub struct Broker {
+    pub admin: Admin,
+    pub names: TopicNames,
+    config: BusConfig,
+    producers: OnceCell<Producers>,
+    stop: CancellationToken,
+}
+
+impl Broker {
+    pub fn new(service_url: &str, http_url: &str) -> anyhow::Result<Self> {
+        let config = BusConfig {
+            service_url: service_url.to_owned(),
+            http_url: http_url.to_owned(),
+            ..BusConfig::default()
+        };
+        Ok(Self {
+            admin: Admin::new(http_url, BrokerAuth::None, Duration::from_secs(20))?,
+            names: TopicNames::default(),
+            config,
+            producers: OnceCell::new(),
+            stop: CancellationToken::new(),
+        })
+    }
+
+    /// What `bridgectl topics apply` does.
+    pub async fn provision(&self, tenants: &[TenantId]) -> anyhow::Result<()> {
+        let text = std::fs::read_to_string(repository().join("pulsar/topics.yml"))?;
+        topics::apply(&self.admin, &TopicsFile::parse(&text)?, &self.names, tenants, false).await?;
+        Ok(())
+    }
+
+    /// From now on `seen` shows what is published on the topic.
+    pub async fn witness(&self, topic: &str) -> anyhow::Result<()> {
+        Ok(self.admin.create_subscription(topic, WITNESS).await?)
+    }
+
+    /// The bodies published since `witness`, oldest first.
+    pub async fn seen(&self, topic: &str) -> anyhow::Result<Vec<String>> {
+        let mut bodies = Vec::new();
+        for nth in 1.. {
+            let Some(peeked) = self.admin.peek(topic, WITNESS, nth).await? else { break };
+            bodies.push(String::from_utf8_lossy(&peeked.body).into_owned());
+        }
+        Ok(bodies)
+    }
+
+    /// Waits for a notice on the dead-letter topic of the lane.
+    pub async fn notice(&self, tenant: &TenantId, lane: Lane, wanted: impl Fn(&Value) -> bool) -> Value {
+        let topic = self.names.dead_letter(tenant, lane);
+        eventually(&format!("a notice on {topic}"), async || {
+            let bodies = self.seen(&topic).await.map_err(|error| format!("{error:#}"))?;
+            let notices: Vec<Value> =
+                bodies.iter().filter_map(|body| serde_json::from_str(body).ok()).collect();
+            notices.iter().find(|notice| wanted(notice)).cloned().ok_or(format!("{notices:?}"))
+        })
+        .await
+    }
+
+    /// Publishes anything, as a forger would.
+    pub async fn send(&self, topic: &str, body: &str) -> anyhow::Result<MessageId> {
+        let producers = self
+            .producers
+            .get_or_init(async || Producers::start(self.config.clone(), self.stop.clone()))
+            .await;
+        let outgoing = Outgoing { body: body.to_owned(), properties: Vec::new() };
+        Ok(producers.publish(topic, outgoing).await?)
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}

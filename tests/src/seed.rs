@@ -1,0 +1,45 @@
+//! Executions for tests that speak to the store itself.
+
+use std::time::Duration;
+
+use bridge_protocol::{ExecutionId, Lane, PayloadHash, TenantId, WorkflowId};
+use bridge_store::{Claim, NewExecution};
+use bytes::Bytes;
+use chrono::Utc;
+use uuid::Uuid;
+
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub fn new_execution(tenant: &TenantId) -> NewExecution {
+    let payload = Bytes::from_static(br#"{"lead": 7}"#);
+    NewExecution {
+        id: ExecutionId::new(Utc::now(), &mut rand::rng()),
+        tenant: tenant.clone(),
+        workflow: WorkflowId::parse("crm-sync").unwrap(),
+        lane: Lane::Long,
+        kind: None,
+        psh: PayloadHash::of(&payload),
+        payload,
+        metadata: None,
+        traceparent: None,
+        idempotency: None,
+        deliver_at: None,
+        expires_at: None,
+        due_in: Duration::from_secs(30),
+        handed_off: true,
+        decided_by: "default",
+        decided_because: "built-in".to_owned(),
+    }
+}
+
+pub fn claim(tenant: &TenantId, id: ExecutionId, attempt: u16) -> Claim {
+    Claim {
+        tenant: tenant.clone(),
+        id,
+        attempt,
+        claim_id: Uuid::new_v4(),
+        message_id: "1:2:-1".to_owned(),
+        lease: Duration::from_secs(60),
+        max_attempts: 5,
+    }
+}

@@ -1,0 +1,119 @@
+//! The configuration a world runs with: everything that makes a person wait in production is short here.
+
+use std::fmt::Write;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// One tenant of a world.
+#[derive(Clone, Debug)]
+pub struct Tenant {
+    pub id: String,
+    pub token: String,
+    pub webhook_secret: String,
+}
+
+impl Tenant {
+    pub fn new() -> Self {
+        let secret = STANDARD.encode(rand::random::<[u8; 32]>());
+        Self {
+            id: crate::unique("t"),
+            token: crate::unique("token-of-a-test"),
+            webhook_secret: format!("whsec_{secret}"),
+        }
+    }
+}
+
+impl Default for Tenant {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+pub struct Settings {
+    pub tenants: Vec<Tenant>,
+    /// Workflow and the TOML lines of its route, for every tenant.
+    pub routes: Vec<(String, String)>,
+    /// Keys as in the configuration file, `section.key`, with their TOML values.
+    pub overrides: Vec<(String, String)>,
+}
+
+/// A route whose retries follow at once.
+pub const QUICK_RETRY: &str = "retry = { max_attempts = 4, base_ms = 20, factor = 1.5, max_ms = 100 }";
+
+const SHORT: &[(&str, &str)] = &[
+    ("database.accept_patience_ms", "3000"),
+    ("database.write_patience_ms", "15000"),
+    ("pulsar.operation_timeout_ms", "10000"),
+    ("pulsar.connection_timeout_ms", "3000"),
+    ("pulsar.keep_alive_ms", "5000"),
+    ("relay.poll_ms", "50"),
+    ("relay.patience_ms", "1500"),
+    ("relay.max_patience_ms", "4000"),
+    ("relay.backlog_max_age_ms", "200"),
+    ("relay.takeover_grace_ms", "200"),
+    ("consumer.slot_wait_ms", "300"),
+    ("consumer.lease_margin_ms", "500"),
+    ("consumer.heal_after_ms", "5000"),
+    ("consumer.drain_ms", "10000"),
+    ("publisher.drain_ms", "5000"),
+    ("webhook.connect_timeout_ms", "1000"),
+    // A test that wants the breaker says so: here one endpoint stands for all webhooks.
+    ("breaker.failures", "100000"),
+    ("breaker.open_ms", "500"),
+    ("breaker.max_open_ms", "1000"),
+    ("telemetry.log_level", "\"info\""),
+];
+
+pub struct Places {
+    pub database_url: String,
+    pub pulsar_url: String,
+    pub pulsar_http: String,
+    pub publisher_port: u16,
+    pub consumer_port: u16,
+    pub webhook_url: String,
+    pub keyring_file: String,
+}
+
+impl Settings {
+    pub fn toml(&self, places: &Places) -> String {
+        let mut keys: Vec<(String, String)> =
+            SHORT.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let mut set = |key: &str, value: String| {
+            keys.retain(|(known, _)| known != key);
+            keys.push((key.to_owned(), value));
+        };
+        set("database.url", format!("{:?}", places.database_url));
+        set("pulsar.service_url", format!("{:?}", places.pulsar_url));
+        set("pulsar.http_url", format!("{:?}", places.pulsar_http));
+        set("pulsar.tenant", format!("{:?}", self.tenants[0].id));
+        set("publisher.bind", format!("\"127.0.0.1:{}\"", places.publisher_port));
+        set("consumer.bind", format!("\"127.0.0.1:{}\"", places.consumer_port));
+        set("signing.keyring_file", format!("{:?}", places.keyring_file));
+        set("webhook.default_url", format!("{:?}", places.webhook_url));
+        for (key, value) in &self.overrides {
+            set(key, value.clone());
+        }
+        let mut text = String::new();
+        for (key, value) in keys {
+            writeln!(text, "{key} = {value}").unwrap();
+        }
+        for tenant in &self.tenants {
+            let Tenant { id, token, webhook_secret } = tenant;
+            writeln!(
+                text,
+                "[[tenants]]\nid = {id:?}\napi_token = {token:?}\nwebhook_secrets = [{webhook_secret:?}]"
+            )
+            .unwrap();
+            for (workflow, route) in &self.routes {
+                writeln!(text, "[[routes]]\ntenant = {id:?}\nworkflow = {workflow:?}\n{route}").unwrap();
+            }
+        }
+        text
+    }
+}
+
+pub fn keyring(kid: &str) -> String {
+    let secret = STANDARD.encode(rand::random::<[u8; 32]>());
+    format!("signing = {kid:?}\n[[keys]]\nkid = {kid:?}\nalg = \"HS256\"\nsecret = {secret:?}\n")
+}
