@@ -14,7 +14,7 @@ profile=${BRIDGE_BENCH_PROFILE:-release}
 seconds=${BRIDGE_BENCH_SECONDS:-10}
 state=$repo/.bridge/bench
 out=$state/run
-bin=${CARGO_TARGET_DIR:-$repo/target}/$profile
+bin=${CARGO_TARGET_DIR:-$repo/target}/${profile/#dev/debug}
 # A bound in number too: a fast machine must not fill the disk.
 most=400000
 
@@ -75,9 +75,13 @@ TOML
   )
   # A clean environment: names that the caller's shell has set must not change what is measured.
   plain=(env -i "PATH=$PATH" "HOME=$HOME")
-  "${plain[@]}" "$bin/bridgectl" --config "$out/bridge.toml" migrate >"$out/setup.log" 2>&1 &&
-    "${plain[@]}" "$bin/bridgectl" --config "$out/bridge.toml" topics apply --tenant dealscale >>"$out/setup.log" 2>&1 ||
-    die "cannot set up the schema and the topics" "$(tail -n 20 "$out/setup.log")"
+  bridgectl migrate
+  bridgectl topics apply --tenant dealscale
+}
+
+bridgectl() {
+  "${plain[@]}" "$bin/bridgectl" --config "$out/bridge.toml" "$@" >>"$out/setup.log" 2>&1 ||
+    die "bridgectl $* failed" "$(tail -n 20 "$out/setup.log")"
 }
 
 # start NAME COMMAND...: remembers the pid in a variable of that name

@@ -5,11 +5,16 @@
 mod architecture;
 mod bad_input;
 mod bad_rows;
+mod broker_faults;
+mod crashes;
 mod delivery;
+mod fairness;
 mod forged;
 mod idempotency;
 mod lost_answers;
+mod postgres_faults;
 mod retries;
 mod schedule;
+mod shutdown;
 mod tenants;
 mod webhooks;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
@@ -46,9 +45,7 @@ impl Answer {
 
 impl Api {
     pub fn new(base: String, tenant: &str, token: &str, book: Book) -> Self {
-        crate::install_tls();
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
-        Self { http, base, tenant: tenant.to_owned(), token: token.to_owned(), book }
+        Self { http: crate::http_client(), base, tenant: tenant.to_owned(), token: token.to_owned(), book }
     }
 
     /// The same API with another credential.
@@ -103,8 +100,8 @@ impl Api {
         self.book.lock().unwrap().insert(id.to_owned(), (self.tenant.clone(), state));
     }
 
-    pub async fn publish(&self, body: Value) -> anyhow::Result<Answer> {
-        Ok(self.post("/pulsar/publish", &body).await?)
+    pub async fn publish(&self, body: Value) -> Result<Answer, reqwest::Error> {
+        self.post("/pulsar/publish", &body).await
     }
 
     /// Publishes and expects 202; the execution's id.

@@ -78,6 +78,7 @@ impl Broker {
             .producers
             .get_or_init(async || Producers::start(self.config.clone(), self.stop.clone()))
             .await;
+        eventually("the test's own producer", async || producers.is_up().then_some(()).ok_or("down")).await;
         let outgoing = Outgoing { body: body.to_owned(), properties: Vec::new() };
         Ok(producers.publish(topic, outgoing).await?)
     }

@@ -16,6 +16,7 @@ pub struct Daemon {
     log: PathBuf,
     port: u16,
     child: Option<Child>,
+    http: reqwest::Client,
 }
 
 impl Daemon {
@@ -26,6 +27,7 @@ impl Daemon {
             log: directory.join(format!("{name}-{port}.log")),
             port,
             child: None,
+            http: crate::http_client(),
         }
     }
 
@@ -67,12 +69,12 @@ impl Daemon {
 
     /// Until it says that it can do its work.
     pub async fn ready(&mut self) {
-        let (name, url) = (self.name, format!("{}/health/ready", self.url()));
+        let (name, url, http) = (self.name, format!("{}/health/ready", self.url()), self.http.clone());
         eventually(&format!("{name} to be ready"), async || {
             if let Some(status) = self.exited() {
                 panic!("{name} ended with {status} while it was starting");
             }
-            let answer = reqwest::get(&url).await.map_err(|error| format!("{error:?}"))?;
+            let answer = http.get(&url).send().await.map_err(|error| format!("{error:?}"))?;
             let status = answer.status();
             let text = answer.text().await.unwrap_or_default();
             if status.is_success() { Ok(()) } else { Err(format!("{status} {text}")) }
@@ -119,7 +121,7 @@ impl Daemon {
     }
 
     pub async fn metrics(&self) -> anyhow::Result<String> {
-        Ok(reqwest::get(format!("{}/metrics", self.url())).await?.error_for_status()?.text().await?)
+        Ok(self.http.get(format!("{}/metrics", self.url())).send().await?.error_for_status()?.text().await?)
     }
 
     pub fn log_tail(&self, lines: usize) -> String {

@@ -31,8 +31,10 @@ pub fn unique(prefix: &str) -> String {
     format!("{prefix}-{:08x}", rand::random::<u32>())
 }
 
-/// The process's one TLS provider, without which no HTTP client is built.
-pub fn install_tls() {
-    // Another test of this process may have been first.
+/// For plain HTTP to this machine; without the system's certificates, whose reading takes longer than many a test.
+pub fn http_client() -> reqwest::Client {
+    // Another test of this process may have been first to install it.
     drop(rustls::crypto::ring::default_provider().install_default());
+    let builder = reqwest::Client::builder().timeout(std::time::Duration::from_secs(30));
+    builder.tls_certs_only(std::iter::empty()).no_proxy().build().unwrap()
 }

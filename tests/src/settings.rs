@@ -53,7 +53,7 @@ const SHORT: &[(&str, &str)] = &[
     ("relay.backlog_max_age_ms", "200"),
     ("relay.takeover_grace_ms", "200"),
     ("consumer.slot_wait_ms", "300"),
-    ("consumer.lease_margin_ms", "500"),
+    ("consumer.lease_margin_ms", "2000"),
     ("consumer.heal_after_ms", "5000"),
     ("consumer.drain_ms", "10000"),
     ("publisher.drain_ms", "5000"),

@@ -78,6 +78,15 @@ impl World {
         Api::new(self.publisher.url(), &tenant.id, &tenant.token, self.book.clone())
     }
 
+    /// The route of a workflow is active from the daemons' next start on.
+    pub fn activate(&self, workflow: &str) -> anyhow::Result<()> {
+        let file = self.directory.path().join("bridge.toml");
+        let text = std::fs::read_to_string(&file)?;
+        let held = format!("workflow = {workflow:?}\nis_active = false");
+        anyhow::ensure!(text.contains(&held), "{workflow} is not held");
+        Ok(std::fs::write(file, text.replace(&held, &format!("workflow = {workflow:?}\nis_active = true")))?)
+    }
+
     /// A second daemon of the same configuration.
     pub fn another(&self, name: &'static str) -> (Daemon, Vec<(&'static str, String)>) {
         let port = free_port();
@@ -96,9 +105,9 @@ impl World {
     pub async fn settle(&self) -> anyhow::Result<()> {
         self.every_live_execution_has_its_timer().await?;
         let book = self.book.lock().unwrap().clone();
+        let apis: Vec<Api> = (0..self.tenants.len()).map(|number| self.api_of(number)).collect();
         for (id, (tenant, expected)) in &book {
-            let number = self.tenants.iter().position(|known| known.id == *tenant).unwrap();
-            let api = self.api_of(number);
+            let api = apis.iter().find(|api| api.tenant == *tenant).unwrap();
             eventually(&format!("{id} to end as {expected}"), async || {
                 let seen = api.show(id).await.map_err(|error| format!("{error:#}"))?;
                 if state_of(&seen) == *expected { Ok(()) } else { Err(seen.to_string()) }
@@ -117,13 +126,8 @@ impl World {
     /// `settle`, then both daemons leave politely.
     pub async fn finish(mut self) -> anyhow::Result<()> {
         self.settle().await?;
-        for daemon in [&mut self.publisher, &mut self.consumer] {
-            if daemon.runs() {
-                let name = daemon.name();
-                let status = daemon.leave().await?;
-                anyhow::ensure!(status.success(), "{name} left with {status}");
-            }
-        }
+        let (publisher, consumer) = (&mut self.publisher, &mut self.consumer);
+        tokio::try_join!(leave_politely(publisher), leave_politely(consumer))?;
         self.store.close().await;
         self.finished = true;
         Ok(())
@@ -133,6 +137,14 @@ impl World {
     pub fn duplicates(&self) -> Vec<(String, usize)> {
         self.endpoint.counts().into_iter().filter(|(_, count)| *count > 1).collect()
     }
+}
+
+async fn leave_politely(daemon: &mut Daemon) -> anyhow::Result<()> {
+    if daemon.runs() {
+        let status = daemon.leave().await?;
+        anyhow::ensure!(status.success(), "{} left with {status}", daemon.name());
+    }
+    Ok(())
 }
 
 impl Builder {

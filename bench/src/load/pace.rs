@@ -68,6 +68,7 @@ fn due_after(interval: Duration, number: u64) -> Duration {
     Duration::from_nanos(u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).saturating_mul(number))
 }
 
+#[allow(clippy::disallowed_methods, reason = "a thread of its own, not one of the runtime's")]
 fn beat(start: Instant, interval: Duration, count: u64, due: &Semaphore) {
     for number in 0..count {
         let at = start + due_after(interval, number);

@@ -127,7 +127,8 @@ fn refusal(status: StatusCode, text: &str) -> Failure {
     };
     let what = problem.detail.or(problem.title).unwrap_or_else(|| format!("the bridge answered {status}"));
     let mut message = format!("{what} ({status})");
-    for error in problem.errors {
+    // The detail of a problem with few faults says them all.
+    for error in problem.errors.into_iter().filter(|error| !what.contains(&error.message)) {
         let place = error.field.map(|field| format!("{field}: ")).unwrap_or_default();
         // Unwrap safety: writing to a String has no error.
         write!(message, "\n  {place}{}", error.message).expect("a String grows");

@@ -1,6 +1,6 @@
 //! One attempt at an execution: slot, claim, fire, record.
 
-use bridge_protocol::{PayloadHash, Reason, WorkflowId};
+use bridge_protocol::{Reason, WorkflowId};
 use bridge_service::clock::jitter;
 use bridge_service::failpoint::hit;
 use bridge_webhook::Slot;
@@ -10,6 +10,7 @@ use crate::claim::{self, Held};
 use crate::fire;
 use crate::job::{Aim, End, Job};
 use crate::outcome::Settlement;
+use crate::payload;
 use crate::record::record;
 use crate::schedule::{self, park};
 use crate::works::{LONGEST_PARK, Works};
@@ -32,18 +33,18 @@ pub async fn run(works: &Works, job: &Job) -> End {
         Err(end) => return end,
     };
     hit("consumer.slotted");
-    let held = match claim::claim(works, job, &aim).await {
+    let mut held = match claim::claim(works, job, &aim).await {
         Ok(held) => held,
         Err(end) => return end,
     };
     hit("consumer.claimed");
     Span::current().record("workflow.id", tracing::field::display(&held.claimed.workflow));
-    let settlement = use_claim(works, job, aim, slot, &held).await;
+    let settlement = use_claim(works, job, aim, slot, &mut held).await;
     record(works, job, &held, settlement).await
 }
 
 /// From here on the attempt is spent: every path ends in a settlement.
-async fn use_claim(works: &Works, job: &Job, aim: Aim, slot: Slot, held: &Held) -> Settlement {
+async fn use_claim(works: &Works, job: &Job, aim: Aim, slot: Slot, held: &mut Held) -> Settlement {
     let claimed = &held.claimed;
     let (aim, slot) = if claimed.workflow == aim.workflow && claimed.lane == job.lane {
         (aim, slot)
@@ -58,28 +59,20 @@ async fn use_claim(works: &Works, job: &Job, aim: Aim, slot: Slot, held: &Held) 
     if claimed.attempt > aim.target.retry.max_attempts {
         return Settlement::dead(Reason::AttemptsExhausted, "claimed beyond the route's max_attempts");
     }
-    let Some(payload) = &claimed.payload else {
-        return Settlement::dead(Reason::PayloadUnreadable, "the payload's row is gone");
+    let attempt = claimed.attempt;
+    // Its room in memory is held to the end of the attempt.
+    let loaded = match payload::load(works, job, held, &aim).await {
+        Ok(loaded) => loaded,
+        Err(settlement) => return settlement,
     };
-    if heavy(payload, || PayloadHash::of(payload)) != job.psh || claimed.psh != job.psh {
-        return Settlement::dead(
-            Reason::PayloadUnreadable,
-            "the stored payload is not the one that was signed",
-        );
-    }
     // Whoever takes over a lapsed lease must not meet a request that was sent within it.
     if held.remaining() < aim.target.timeout {
-        let delay = aim.target.retry.delay(claimed.attempt, None, jitter());
-        return Settlement::retry(
-            &aim.target,
-            claimed.attempt,
-            delay,
-            "the claim took too long; nothing was sent",
-        );
+        let delay = aim.target.retry.delay(attempt, None, jitter());
+        return Settlement::retry(&aim.target, attempt, delay, "the claim took too long; nothing was sent");
     }
-    let fired = fire::fire(works, job, &aim, slot, held, payload.clone()).await;
+    let fired = fire::fire(works, job, &aim, slot, held, loaded.bytes).await;
     hit("consumer.fired");
-    Settlement::of(&fired, &aim.target, claimed.attempt, works.settings.max_result_bytes, jitter())
+    Settlement::of(&fired, &aim.target, attempt, works.settings.max_result_bytes, jitter())
 }
 
 /// Beyond this, hashing a payload takes a worker long enough to be noticed by others.

@@ -11,6 +11,7 @@ use bridge_bus::{Admin, Subscriptions, TopicPlan};
 use bridge_protocol::{Lane, TenantId, TopicNames, WebhookSecret, WebhookSecretError};
 use bridge_service::clock::SystemClock;
 use bridge_service::config::Tenant;
+use bridge_service::daemon::Started;
 use bridge_service::health::{Health, Weight};
 use bridge_service::keyring::{KeyringFile, SharedKeyring, Use};
 use bridge_service::serve::{ServeLimits, serve};
@@ -22,6 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use crate::heal::Healer;
+use crate::payload::LargePayloads;
 use crate::rejected::PerMinute;
 use crate::works::{Settings, Works};
 use crate::{intake, measures, readiness, vitals};
@@ -36,9 +38,9 @@ const ADMIN_LIMIT: Duration = Duration::from_secs(5);
 /// For the last acknowledgements to reach the broker.
 const CLOSING: Duration = Duration::from_secs(8);
 
-pub async fn run(config: Config, telemetry: &TelemetryGuard) -> anyhow::Result<()> {
+pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
+    let Started { config, lifecycle, telemetry } = started;
     measures::register();
-    let lifecycle = Lifecycle::install().context("the signal handlers cannot be set")?;
     let path = config.signing.keyring_file.clone().context("signing.keyring_file is missing")?;
     let keyring = KeyringFile::load(&path, Use::Verify)?;
     let works = Arc::new(works(&config, keyring.shared(), &lifecycle)?);
@@ -88,8 +90,10 @@ pub async fn run(config: Config, telemetry: &TelemetryGuard) -> anyhow::Result<(
         tracing::warn!("the subscriptions did not close in time; unacknowledged messages come again");
     }
     works.store.close().await;
-    tracing::info!(clean, "consumer stopped");
-    Ok(())
+    if !clean {
+        tracing::warn!("some executions were cut off; their timers see to them");
+    }
+    Ok(telemetry)
 }
 
 fn works(config: &Config, keyring: SharedKeyring, lifecycle: &Lifecycle) -> anyhow::Result<Works> {
@@ -110,8 +114,8 @@ fn works(config: &Config, keyring: SharedKeyring, lifecycle: &Lifecycle) -> anyh
             lease_margin: consumer.lease_margin_ms.get(),
             write_patience: config.database.write_patience_ms.get(),
             max_result_bytes: config.webhook.max_result_bytes,
-            callback_base: config.webhook.callback_base_url.clone(),
         },
+        large: LargePayloads::new(consumer.large_payload_bytes),
         soft: lifecycle.soft.clone(),
     })
 }

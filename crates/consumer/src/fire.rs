@@ -23,7 +23,7 @@ pub async fn fire(
 ) -> FireResult {
     let span = span(aim);
     let (body, headers) = span.in_scope(|| heavy(&payload, || request(works, job, held, &payload)));
-    // The envelope holds a copy; a large payload need not stay twice while the webhook thinks.
+    // The envelope holds a copy: a payload need not stay twice while the webhook thinks.
     drop(payload);
     let lane = held.claimed.lane.as_str();
     gauge!("bridge_webhooks_in_flight").increment(1.0);
@@ -47,7 +47,6 @@ pub async fn fire(
 
 fn request(works: &Works, job: &Job, held: &Held, payload: &[u8]) -> (Bytes, HeaderMap) {
     let claimed = &held.claimed;
-    let callback_url = works.callback_url(job.id);
     let body = envelope(&Envelope {
         execution: job.id,
         tenant: &job.tenant,
@@ -55,7 +54,7 @@ fn request(works: &Works, job: &Job, held: &Held, payload: &[u8]) -> (Bytes, Hea
         lane: claimed.lane,
         attempt: claimed.attempt,
         accepted_at: claimed.accepted_at,
-        callback_url: callback_url.as_deref(),
+        callback_url: None,
         metadata: claimed.metadata.as_deref(),
         payload,
     });
@@ -69,7 +68,7 @@ fn request(works: &Works, job: &Job, held: &Held, payload: &[u8]) -> (Bytes, Hea
         secrets: works.secrets_of(&job.tenant),
         body: &body,
         traceparent: traceparent.as_deref(),
-        callback_url: callback_url.as_deref(),
+        callback_url: None,
     });
     (body, headers)
 }

@@ -2,7 +2,6 @@
 
 mod attempt;
 mod claim;
-mod cli;
 mod daemon;
 mod fire;
 mod heal;
@@ -10,17 +9,17 @@ mod intake;
 mod job;
 mod measures;
 mod outcome;
-mod probe;
+mod payload;
 mod readiness;
 mod record;
 mod rejected;
 mod schedule;
 mod vitals;
+mod watch;
 mod works;
 
 use std::process::ExitCode;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
-    cli::run().await
+fn main() -> ExitCode {
+    bridge_service::daemon::main("bridge-consumer", |config| config.consumer.bind, daemon::run)
 }

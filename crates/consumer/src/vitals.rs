@@ -39,7 +39,9 @@ pub async fn run(works: Arc<Works>, postgres: HealthSlot) {
             }
             Ok(Err(error)) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "Postgres is not well");
-                postgres.set(Status::Down, error.to_string());
+                let cause =
+                    std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+                postgres.set(Status::Down, format!("{error}{cause}"));
             }
             Err(_) => postgres.set(Status::Down, format!("no answer from Postgres within {BEAT_LIMIT:?}")),
         }

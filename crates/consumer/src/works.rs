@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use bridge_protocol::{ExecutionId, RouteTable, TenantId, TopicNames, WebhookSecret};
+use bridge_protocol::{RouteTable, TenantId, TopicNames, WebhookSecret};
 use bridge_service::clock::SharedClock;
 use bridge_service::keyring::SharedKeyring;
 use bridge_store::Store;
 use bridge_webhook::{Slots, WebhookClient};
 use tokio_util::sync::CancellationToken;
 
+use crate::payload::LargePayloads;
 use crate::rejected::PerMinute;
 
 pub struct Works {
@@ -23,6 +24,7 @@ pub struct Works {
     pub clock: SharedClock,
     pub rejected: PerMinute,
     pub settings: Settings,
+    pub large: LargePayloads,
     /// Cancelled: nothing new is claimed.
     pub soft: CancellationToken,
 }
@@ -34,7 +36,6 @@ pub struct Settings {
     /// How long a statement is repeated while Postgres is away.
     pub write_patience: Duration,
     pub max_result_bytes: usize,
-    pub callback_base: Option<String>,
 }
 
 /// A parked message waits at most this long.
@@ -43,10 +44,5 @@ pub const LONGEST_PARK: Duration = Duration::from_secs(300);
 impl Works {
     pub fn secrets_of(&self, tenant: &TenantId) -> &[WebhookSecret] {
         self.secrets.get(tenant).map_or(&[], Vec::as_slice)
-    }
-
-    pub fn callback_url(&self, id: ExecutionId) -> Option<String> {
-        let base = self.settings.callback_base.as_deref()?.trim_end_matches('/');
-        Some(format!("{base}/pulsar/executions/{id}/result"))
     }
 }

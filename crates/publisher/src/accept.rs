@@ -6,6 +6,7 @@ use bridge_service::problem::FieldError;
 use bridge_service::{Problem, failpoint, trace};
 use bridge_store::{Accepted, Idempotency, NewExecution, WriteError};
 use http::StatusCode;
+use std::collections::HashSet;
 use std::time::Duration;
 use tracing::Instrument;
 
@@ -60,7 +61,10 @@ impl Candidate {
             psh: publish.psh,
             metadata: publish.metadata.clone(),
             traceparent: self.traceparent.clone(),
-            idempotency: publish.idempotency_key.clone().map(|key| Idempotency { key, digest: publish.digest }),
+            idempotency: publish
+                .idempotency_key
+                .clone()
+                .map(|key| Idempotency { key, digest: publish.digest }),
             deliver_at: publish.schedule.deliver_at,
             expires_at: publish.schedule.expires_at,
             // Without a place in the hand-off the relay has to see it at once.
@@ -79,7 +83,8 @@ impl Candidate {
             Accepted::Replayed(id) => ("replayed", Fate::Replayed(id)),
             Accepted::KeyConflict(id) => ("conflict", Fate::KeyConflict(id)),
         };
-        metrics::counter!("bridge_publish_total", "lane" => decision.lane.as_str(), "outcome" => outcome).increment(1);
+        metrics::counter!("bridge_publish_total", "lane" => decision.lane.as_str(), "outcome" => outcome)
+            .increment(1);
         if let Fate::New = fate {
             tracing::debug!(
                 execution_id = %self.id, tenant_id = %publish.tenant, workflow_id = %publish.workflow,
@@ -103,10 +108,15 @@ impl Candidate {
 }
 
 /// Accepts one. Runs on a task of its own: a caller that hangs up neither stops it nor frees its memory too early.
-pub async fn one(app: &AppState, mut candidate: Candidate, share: Share) -> Result<(Candidate, Fate), Problem> {
+pub async fn one(
+    app: &AppState,
+    mut candidate: Candidate,
+    share: Share,
+) -> Result<(Candidate, Fate), Problem> {
     let app = app.clone();
     on_its_own(async move {
-        let accepted = app.store.accept(candidate.row(&app), app.limits.accept_patience).await.map_err(refused)?;
+        let accepted =
+            app.store.accept(candidate.row(&app), app.limits.accept_patience).await.map_err(refused)?;
         failpoint::hit("publisher.accepted");
         let fate = candidate.settle(accepted);
         drop(share);
@@ -123,15 +133,32 @@ pub async fn all(
 ) -> Result<Vec<(Candidate, Fate)>, Problem> {
     let app = app.clone();
     on_its_own(async move {
-        let rows = candidates.iter().map(|candidate| candidate.row(&app)).collect();
-        let accepted = app.store.accept_all(rows, app.limits.accept_patience).await.map_err(refused)?;
-        failpoint::hit("publisher.accepted");
-        let fates: Vec<Fate> =
-            candidates.iter_mut().zip(accepted).map(|(candidate, accepted)| candidate.settle(accepted)).collect();
+        let (firsts, repeats) = by_first_use_of_a_key(&candidates);
+        let mut fates: Vec<Option<Fate>> = candidates.iter().map(|_| None).collect();
+        // A key's first use decides what it stands for; the repeats only find it there, and write nothing.
+        for part in [firsts, repeats] {
+            let rows: Vec<NewExecution> = part.iter().map(|index| candidates[*index].row(&app)).collect();
+            if rows.is_empty() {
+                continue;
+            }
+            let accepted = app.store.accept_all(rows, app.limits.accept_patience).await.map_err(refused)?;
+            failpoint::hit("publisher.accepted");
+            for (index, accepted) in part.into_iter().zip(accepted) {
+                fates[index] = Some(candidates[index].settle(accepted));
+            }
+        }
         drop(share);
-        Ok(candidates.into_iter().zip(fates).collect())
+        let settled = candidates.into_iter().zip(fates);
+        Ok(settled.filter_map(|(candidate, fate)| Some((candidate, fate?))).collect())
     })
     .await
+}
+
+fn by_first_use_of_a_key(candidates: &[Candidate]) -> (Vec<usize>, Vec<usize>) {
+    let mut used = HashSet::new();
+    (0..candidates.len()).partition(|index| {
+        candidates[*index].publish.idempotency_key.as_deref().is_none_or(|key| used.insert(key))
+    })
 }
 
 async fn on_its_own<T: Send + 'static>(

@@ -90,7 +90,8 @@ impl Published {
 
     /// The execution of the first request, as it stands now; a route may have changed since.
     async fn replayed(app: &App, candidate: Candidate, id: ExecutionId) -> Result<Self, Problem> {
-        let found = app.store.execution(&candidate.publish.tenant, id).await.map_err(|error| failed(&error))?;
+        let found =
+            app.store.execution(&candidate.publish.tenant, id).await.map_err(|error| failed(&error))?;
         let mut answer = Self::accepted(app, candidate);
         answer.execution_id = id;
         answer.links = Links::new(app, id);

@@ -77,9 +77,17 @@ pub fn too_large(limit: usize) -> Problem {
 
 fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
     let unsupported = |detail: String| {
-        Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported media type", detail)
+        Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "Unsupported media type",
+            detail,
+        )
     };
-    if headers.get(CONTENT_ENCODING).is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+    if headers
+        .get(CONTENT_ENCODING)
+        .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    {
         return Err(unsupported("send the body uncompressed, without Content-Encoding".to_owned()));
     }
     // No type at all is taken for JSON: then nobody claims anything else.

@@ -60,7 +60,7 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
         true => Reading::now(Status::Ok, ""),
         false => Reading::now(Status::Down, "executions are accepted and published when it is back"),
     });
-    lifecycle.spawn(watch_postgres(store.clone(), postgres, lifecycle.soft.clone()));
+    lifecycle.spawn(watch(store.clone(), postgres, in_flight.clone(), lifecycle.soft.clone()));
     lifecycle.spawn(keyring.watch(lifecycle.soft.clone()));
     lifecycle.spawn(relay::maintain(store.clone(), clock.clone(), lifecycle.soft.clone()));
     lifecycle.spawn(relay::announce(store.clone(), outbound.clone(), lifecycle.soft.clone()));
@@ -69,7 +69,11 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
         outbound: outbound.clone(),
         in_flight: in_flight.clone(),
         routes: routes.clone(),
-        admin: Admin::new(&config.pulsar.http_url, config.broker_auth(), config.pulsar.operation_timeout_ms.get())?,
+        admin: Admin::new(
+            &config.pulsar.http_url,
+            config.broker_auth(),
+            config.pulsar.operation_timeout_ms.get(),
+        )?,
         subscription: config.pulsar.subscription.clone(),
         limits: relay_limits(&config),
         tasks: on_their_way.clone(),
@@ -85,7 +89,13 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
         tokens: Tokens::new(&config.tenants),
         budget: Budget::new(config.publisher.inflight_requests, config.publisher.inflight_bytes),
         limits: Limits::new(&config),
-        public_url: config.publisher.public_url.as_deref().unwrap_or_default().trim_end_matches('/').to_owned(),
+        public_url: config
+            .publisher
+            .public_url
+            .as_deref()
+            .unwrap_or_default()
+            .trim_end_matches('/')
+            .to_owned(),
         metrics: telemetry.metrics(),
     });
     let limits = ServeLimits {
@@ -110,16 +120,21 @@ async fn refuse_a_wrong_setup(store: &Store) -> anyhow::Result<()> {
     match store.check().await {
         Ok(()) => Ok(()),
         Err(error @ StoreError::Unavailable(_)) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "starting without Postgres; requests wait for it");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "starting without Postgres; requests wait for it"
+            );
             Ok(())
         }
         Err(error) => Err(error.into()),
     }
 }
 
-async fn watch_postgres(store: Store, slot: HealthSlot, stop: CancellationToken) {
+/// Keeps the state of Postgres and the gauges fresh, so that nobody who asks has to wait.
+async fn watch(store: Store, slot: HealthSlot, in_flight: InFlight, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        metrics::gauge!("bridge_messages_in_flight").set(in_flight.len() as f64);
         match store.pulse().await {
             Ok(pulse) => {
                 let overdue = pulse.oldest_due.map_or(0.0, |due| (pulse.now - due).as_seconds_f64().max(0.0));

@@ -63,6 +63,8 @@ where
         print!("{}", config.masked());
         return ExitCode::SUCCESS;
     }
+    // One TLS provider for every client in the process; an Err only says that there is one already.
+    let _installed = rustls::crypto::ring::default_provider().install_default();
     let work = async {
         let telemetry = telemetry::init(&config.telemetry, name)?;
         warnings.iter().for_each(|warning| tracing::warn!(key = warning.place, "{}", warning.what));
@@ -93,7 +95,8 @@ where
 
 fn environment() -> impl Iterator<Item = (String, String)> {
     // A name that is not UTF-8 is none of ours.
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 fn at_fault(name: &str, faults: &ConfigFaults) -> ExitCode {

@@ -9,8 +9,8 @@ pub fn hit(_name: &'static str) {}
 /// Passes the named place; the process dies by SIGKILL when it was asked to die here.
 #[cfg(debug_assertions)]
 pub fn hit(name: &'static str) {
-    use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     struct Asked {
         name: String,
@@ -26,7 +26,8 @@ pub fn hit(name: &'static str) {
     });
 
     let Some(asked) = ASKED.as_ref().filter(|asked| asked.name == name) else { return };
-    let passes_left = asked.passes_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+    let passes_left =
+        asked.passes_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
     if !matches!(passes_left, Ok(1)) {
         return;
     }

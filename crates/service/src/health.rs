@@ -87,7 +87,9 @@ impl Health {
     pub fn slot(&self, name: &'static str, weight: Weight, max_age: Option<Duration>) -> HealthSlot {
         let slot = HealthSlot(Arc::new(Mutex::new(Reading::now(Status::Down, "not heard of yet"))));
         let read = slot.clone();
-        self.add(name, weight, max_age, move || read.0.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        self.add(name, weight, max_age, move || {
+            read.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        });
         slot
     }
 

@@ -18,7 +18,9 @@ pub enum LoadError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("the keyring {path} cannot be used")]
     Keys { path: PathBuf, source: KeyringError },
-    #[error("the keyring {path} has no key to sign with; set `signing` to the kid of a key with a secret half")]
+    #[error(
+        "the keyring {path} has no key to sign with; set `signing` to the kid of a key with a secret half"
+    )]
     CannotSign { path: PathBuf },
 }
 

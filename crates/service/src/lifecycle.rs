@@ -21,7 +21,10 @@ impl Lifecycle {
     /// When the signal handlers cannot be set.
     pub fn install() -> std::io::Result<Self> {
         let lifecycle = Self::default();
-        let signals = Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+        let signals = Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        };
         // Not tracked: it lives as long as the process.
         tokio::spawn(lifecycle.clone().listen(signals));
         Ok(lifecycle)
@@ -29,7 +32,10 @@ impl Lifecycle {
 
     async fn listen(self, mut signals: Signals) {
         let (name, _) = signals.next().await;
-        tracing::info!(signal = name, "stopping: no new work, what is in hand is finished; a second signal aborts");
+        tracing::info!(
+            signal = name,
+            "stopping: no new work, what is in hand is finished; a second signal aborts"
+        );
         self.soft.cancel();
         let (name, number) = signals.next().await;
         tracing::warn!(signal = name, "aborted by a second signal");
@@ -54,7 +60,11 @@ impl Lifecycle {
             self.hard.cancel();
             return true;
         }
-        tracing::warn!(tasks = self.tracker.len(), drain_ms = drain.as_millis() as u64, "the time to finish is over");
+        tracing::warn!(
+            tasks = self.tracker.len(),
+            drain_ms = drain.as_millis() as u64,
+            "the time to finish is over"
+        );
         self.hard.cancel();
         tokio::time::timeout(Duration::from_secs(2), self.tracker.wait()).await.is_ok()
     }

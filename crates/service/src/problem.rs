@@ -21,9 +21,13 @@ pub struct FieldError {
     pub message: String,
 }
 
-/// An error of the HTTP API.
+/// An error of the HTTP API. Boxed: it is the error of functions whose good result is small.
 #[derive(Debug, Clone, Serialize)]
-pub struct Problem {
+#[serde(transparent)]
+pub struct Problem(Box<Inner>);
+
+#[derive(Debug, Clone, Serialize)]
+struct Inner {
     /// Stable, `/problems/<slug>`.
     #[serde(rename = "type")]
     kind: String,
@@ -49,7 +53,7 @@ impl Problem {
     /// `slug` names the kind of problem for ever; `title` is the same for every problem of the kind.
     pub fn new(code: StatusCode, slug: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self {
+        Self(Box::new(Inner {
             kind: format!("/problems/{slug}"),
             title,
             status: code.as_u16(),
@@ -60,42 +64,42 @@ impl Problem {
             code,
             retry_after: None,
             challenge: false,
-        }
+        }))
     }
 
     /// Names the bad fields. The detail says them too: many clients show nothing else.
     pub fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
-        self.errors = errors;
+        self.0.errors = errors;
         self
     }
 
     /// Names the execution the problem is about.
     pub fn about(mut self, execution: impl ToString) -> Self {
-        self.execution_id = Some(execution.to_string());
+        self.0.execution_id = Some(execution.to_string());
         self
     }
 
     pub fn retry_after(mut self, after: Duration) -> Self {
-        self.retry_after = Some(after);
+        self.0.retry_after = Some(after);
         self
     }
 
     /// Asks for a credential (401).
     pub fn with_challenge(mut self) -> Self {
-        self.challenge = true;
+        self.0.challenge = true;
         self
     }
 
     pub fn status(&self) -> StatusCode {
-        self.code
+        self.0.code
     }
 
     pub fn detail(&self) -> &str {
-        &self.detail
+        &self.0.detail
     }
 
     pub fn errors(&self) -> &[FieldError] {
-        &self.errors
+        &self.0.errors
     }
 
     pub fn not_found(detail: impl Into<String>) -> Self {
@@ -118,14 +122,16 @@ impl IntoResponse for Problem {
         // A struct of strings always serializes; should it not, the status still says what happened.
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let mut response = Response::new(Body::from(body));
-        *response.status_mut() = self.code;
+        *response.status_mut() = self.0.code;
         response.headers_mut().insert(CONTENT_TYPE, PLAIN);
-        if let Some(after) = self.retry_after {
+        if let Some(after) = self.0.retry_after {
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
-        if self.challenge {
-            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"bridge\""));
+        if self.0.challenge {
+            response
+                .headers_mut()
+                .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"bridge\""));
         }
         response.extensions_mut().insert(IsProblem);
         response
@@ -149,7 +155,10 @@ pub async fn negotiate(request: Request, next: Next) -> Response {
 
 /// For paths that do not exist.
 pub async fn no_such_path(request: Request) -> Problem {
-    Problem::not_found(format!("there is no {}; see the API's documentation for its paths", request.uri().path()))
+    Problem::not_found(format!(
+        "there is no {}; see the API's documentation for its paths",
+        request.uri().path()
+    ))
 }
 
 /// For methods a path does not know.
@@ -158,6 +167,10 @@ pub async fn no_such_method(request: Request) -> Problem {
         StatusCode::METHOD_NOT_ALLOWED,
         "method-not-allowed",
         "Method not allowed",
-        format!("{} does not take {}; the Allow header names what it takes", request.uri().path(), request.method()),
+        format!(
+            "{} does not take {}; the Allow header names what it takes",
+            request.uri().path(),
+            request.method()
+        ),
     )
 }

@@ -8,6 +8,7 @@ use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData};
 use opentelemetry_sdk::{Resource, trace::SpanExporter as ExportSpans};
+use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
@@ -62,10 +63,15 @@ pub fn init(config: &Telemetry, service: &'static str) -> Result<TelemetryGuard,
             .with_span_list(false)
             .with_filter(filter)
             .boxed(),
-        LogFormat::Human => tracing_subscriber::fmt::layer().compact().with_filter(filter).boxed(),
+        LogFormat::Human => tracing_subscriber::fmt::layer()
+            .compact()
+            .with_ansi(std::io::stdout().is_terminal())
+            .with_filter(filter)
+            .boxed(),
     };
     // Without an endpoint there is no layer: a span costs nothing beyond its log fields.
-    let provider = config.otlp_endpoint.as_deref().map(|endpoint| tracer_provider(endpoint, service)).transpose()?;
+    let provider =
+        config.otlp_endpoint.as_deref().map(|endpoint| tracer_provider(endpoint, service)).transpose()?;
     let traces = provider.as_ref().map(|provider| {
         TRACING_ON.store(true, Ordering::Relaxed);
         // Spans of the bridge only: the libraries' own spans would drown them.

@@ -37,14 +37,25 @@ pub struct Claimed {
     pub attempt: u16,
     pub workflow: WorkflowId,
     pub lane: Lane,
-    /// None: the payload's row is gone.
-    pub payload: Option<Bytes>,
+    pub payload: Payload,
     pub psh: PayloadHash,
     /// JSON text.
     pub metadata: Option<String>,
     pub accepted_at: Time,
     pub traceparent: Option<String>,
 }
+
+/// A claim brings small payloads along; a batch of large ones would be gigabytes in one answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    Here(Bytes),
+    /// So many bytes, to be loaded by `Store::payload`.
+    Large(usize),
+    Gone,
+}
+
+/// The most that a claim brings along.
+const INLINE: i32 = 64 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -83,7 +94,8 @@ pub(crate) fn sql(day: Day) -> String {
               AND ((e.state IN (0, 3) AND e.attempt = r.attempt - 1 AND r.attempt <= r.max_attempts AND (e.expires_at IS NULL OR e.expires_at > now()))
                 OR (e.state = 1 AND e.claim_id = r.claim_id))
             RETURNING r.claim_id, e.tenant_id, e.id, e.attempt, e.workflow_id, e.lane, e.psh, e.metadata, e.accepted_at, e.traceparent)
-        SELECT c.claim_id, c.attempt, c.workflow_id, c.lane, c.psh, c.metadata::text AS metadata, c.accepted_at, c.traceparent, p.body
+        SELECT c.claim_id, c.attempt, c.workflow_id, c.lane, c.psh, c.metadata::text AS metadata, c.accepted_at, c.traceparent, octet_length(p.body) AS size,
+            CASE WHEN octet_length(p.body) <= {INLINE} THEN p.body END AS body
           FROM c LEFT JOIN payloads_{day} p ON p.tenant_id = c.tenant_id AND p.id = c.id",
         day = day.suffix()
     )
@@ -132,7 +144,14 @@ impl Statement for ClaimStatement {
                     attempt: row.try_get::<i16, _>("attempt")? as u16,
                     workflow: rows::workflow(row.try_get("workflow_id")?)?,
                     lane: rows::lane(row.try_get("lane")?)?,
-                    payload: row.try_get::<Option<Vec<u8>>, _>("body")?.map(Bytes::from),
+                    payload: match (
+                        row.try_get::<Option<Vec<u8>>, _>("body")?,
+                        row.try_get::<Option<i32>, _>("size")?,
+                    ) {
+                        (Some(body), _) => Payload::Here(body.into()),
+                        (None, Some(size)) => Payload::Large(size as usize),
+                        (None, None) => Payload::Gone,
+                    },
                     psh: rows::payload_hash(row.try_get("psh")?)?,
                     metadata: row.try_get("metadata")?,
                     accepted_at: row.try_get("accepted_at")?,

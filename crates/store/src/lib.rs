@@ -29,7 +29,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use tokio_util::sync::CancellationToken;
 
 pub use accept::{Accepted, Idempotency, NewExecution};
-pub use claim::{Claim, ClaimAnswer, Claimed, Refusal};
+pub use claim::{Claim, ClaimAnswer, Claimed, Payload, Refusal};
 pub use config::StoreConfig;
 pub use day::Day;
 pub use error::{StoreError, WriteError};

@@ -42,6 +42,19 @@ impl Store {
             .map_err(named)
     }
 
+    /// The payload of a claimed execution that was too large for its claim to bring along.
+    pub async fn payload(&self, tenant: &TenantId, id: ExecutionId) -> Result<Option<Bytes>, StoreError> {
+        sqlx::query_scalar!(
+            "SELECT body FROM payloads WHERE tenant_id = $1 AND id = $2",
+            tenant.as_str(),
+            id.uuid()
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map(|body| body.map(Bytes::from))
+        .map_err(|source| StoreError::Statement { name: "payload", source })
+    }
+
     /// Notes on both sides where a replay came from and went to. The new execution is accepted already, so a crash in
     /// between costs the note and nothing else.
     pub async fn link_replay(

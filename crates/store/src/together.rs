@@ -20,7 +20,22 @@ impl Store {
         rows: Vec<NewExecution>,
         patience: Duration,
     ) -> Result<Vec<Accepted>, WriteError> {
-        let rows = Arc::new(rows);
+        // Dropping the work half-way rolls it back, or leaves a commit that the same rows meet again.
+        match tokio::time::timeout(patience, self.accept_together(Arc::new(rows), patience)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(WriteError::Unavailable {
+                statement: "accept_all",
+                patience,
+                last: "the transaction did not end".to_owned(),
+            }),
+        }
+    }
+
+    async fn accept_together(
+        &self,
+        rows: Arc<Vec<NewExecution>>,
+        patience: Duration,
+    ) -> Result<Vec<Accepted>, WriteError> {
         let deadline = Instant::now() + patience;
         loop {
             let again = rows.clone();

@@ -100,17 +100,19 @@ fn attempted(attempt: &Attempt, events: &mut Vec<(DateTime<Utc>, String)>) {
     let name = format!("attempt {}", attempt.attempt);
     if let Some(at) = attempt.claimed_at {
         let message = attempt.message_id.as_ref().map(|id| format!(", message {id}")).unwrap_or_default();
-        events.push((at, format!("{name} claimed{message}")));
+        events.push((at, format!("{name}: claimed{message}")));
     }
     let Some(at) = attempt.finished_at else { return };
     let answered = match (attempt.http_status, &attempt.error) {
-        (Some(status), Some(error)) => format!("answered {status}, {error}"),
+        (Some(status), Some(error)) if !error.contains(&status.to_string()) => {
+            format!("answered {status}, {error}")
+        }
+        (_, Some(error)) => error.clone(),
         (Some(status), None) => format!("answered {status}"),
-        (None, Some(error)) => error.clone(),
         (None, None) => "ended".to_owned(),
     };
-    let outcome = attempt.outcome.as_ref().map(|outcome| format!(": {outcome}")).unwrap_or_default();
-    events.push((at, format!("{name} {answered}{outcome}")));
+    let outcome = attempt.outcome.as_ref().map(|outcome| format!(", {outcome}")).unwrap_or_default();
+    events.push((at, format!("{name}: {answered}{outcome}")));
 }
 
 fn since(start: DateTime<Utc>, at: DateTime<Utc>) -> String {

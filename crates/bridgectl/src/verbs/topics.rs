@@ -22,7 +22,7 @@ pub enum Verb {
 
 #[derive(clap::Args)]
 pub struct Apply {
-    /// Only this tenant; otherwise every tenant of the configuration
+    /// Only this tenant, again for several; otherwise every tenant of the configuration
     #[arg(long)]
     tenant: Vec<TenantId>,
     /// Only say what would be changed

@@ -121,7 +121,7 @@ impl<'a> Intake<'a> {
                 // Polling a stream may be given up at any time; hazard 2 is about building one.
                 message = self.consumer.next(), if permit.is_some() && ready.is_none() => match message {
                     Some(Ok(message)) => {
-                        // Permit safety: the guard of this branch says that there is one.
+                        // The guard of this branch says that there is one.
                         if let Some(permit) = permit.take() {
                             ready = self.accept(message, permit);
                         }

@@ -19,6 +19,10 @@ const OUTBOUND: usize = 256;
 
 /// hazard 3: with thousands of consumers on one client, a lost connection makes thousands of new ones. So a client
 /// serves a limited number of consumers, and is replaced as a whole.
+///
+/// hazard 15: such a storm also takes thousands of ephemeral ports, and one of them can be the port that a local
+/// broker or bookie needs to start again. Few connections are half of the cure; the other half is to run brokers on
+/// ports below 32768, outside the ephemeral range.
 pub(super) struct Shards {
     config: Arc<BusConfig>,
     /// Ends when the last topic has closed, which is later than the stop: acknowledgements still need it.

@@ -22,7 +22,10 @@ use tower::ServiceExt;
 const TOKEN: &str = "acme-token-000000001";
 
 fn app(inflight: usize) -> Router {
-    let keyring = format!("signing = \"k\"\n[[keys]]\nkid = \"k\"\nalg = \"HS256\"\nsecret = \"{}=\"\n", "A".repeat(43));
+    let keyring = format!(
+        "signing = \"k\"\n[[keys]]\nkid = \"k\"\nalg = \"HS256\"\nsecret = \"{}=\"\n",
+        "A".repeat(43)
+    );
     // Port 9 of this machine: nobody listens.
     let bus = BusConfig { service_url: "pulsar://127.0.0.1:9".into(), ..BusConfig::default() };
     let outbound = Arc::new(Outbound {
@@ -33,7 +36,8 @@ fn app(inflight: usize) -> Router {
         lifetime: Duration::from_secs(60),
         clock: SystemClock::shared(),
     });
-    let routes = RouteTable::new("http://n8n.example/webhook/{workflow_id}".into(), Vec::new(), true, false).unwrap();
+    let routes =
+        RouteTable::new("http://n8n.example/webhook/{workflow_id}".into(), Vec::new(), true, false).unwrap();
     let tenant = Tenant {
         id: TenantId::parse("acme").unwrap(),
         api_token: Secret::new(TOKEN),
@@ -132,14 +136,23 @@ async fn every_refusal_is_a_problem() {
 
     assert_eq!(problem(&app, post("/pulsar/publish", "{")).await, (400, "/problems/malformed-json".into()));
     assert_eq!(problem(&app, post("/pulsar/publish", "{}")).await, (400, "/problems/invalid-request".into()));
-    assert_eq!(problem(&app, post("/pulsar/publish/batch", "{}")).await, (400, "/problems/malformed-json".into()));
+    assert_eq!(
+        problem(&app, post("/pulsar/publish/batch", "{}")).await,
+        (400, "/problems/malformed-json".into())
+    );
     let four = "[1,2,3,4]";
-    assert_eq!(problem(&app, post("/pulsar/publish/batch", four)).await, (413, "/problems/batch-too-large".into()));
+    assert_eq!(
+        problem(&app, post("/pulsar/publish/batch", four)).await,
+        (413, "/problems/batch-too-large".into())
+    );
     let mut keyed = post("/pulsar/publish/batch", "[]");
     keyed.headers_mut().insert("idempotency-key", "k".parse().unwrap());
     assert_eq!(problem(&app, keyed).await, (400, "/problems/invalid-request".into()));
 
-    assert_eq!(problem(&app, get("/pulsar/executions?state=x")).await, (400, "/problems/invalid-request".into()));
+    assert_eq!(
+        problem(&app, get("/pulsar/executions?state=x")).await,
+        (400, "/problems/invalid-request".into())
+    );
     assert_eq!(problem(&app, get("/pulsar/executions/x")).await, (404, "/problems/not-found".into()));
     assert_eq!(problem(&app, get("/nothing")).await, (404, "/problems/not-found".into()));
     assert_eq!(problem(&app, get("/pulsar/publish")).await, (405, "/problems/method-not-allowed".into()));
@@ -159,7 +172,8 @@ async fn a_batch_of_nothing_but_faults_needs_no_database() {
 #[tokio::test]
 async fn a_database_out_of_reach_is_503_with_a_time_to_come_back() {
     let app = app(8);
-    for (path, body) in [("/pulsar/publish", GOOD.to_owned()), ("/pulsar/publish/batch", format!("[{GOOD}]"))] {
+    for (path, body) in [("/pulsar/publish", GOOD.to_owned()), ("/pulsar/publish/batch", format!("[{GOOD}]"))]
+    {
         let response = app.clone().oneshot(post(path, body)).await.unwrap();
         assert_eq!(response.headers()[RETRY_AFTER], "5");
         let (status, body) = answer(response).await;

@@ -40,16 +40,26 @@ impl<'a> Fields<'a> {
         // Some editors begin a file with a byte order mark.
         let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
         match text.iter().find(|byte| !byte.is_ascii_whitespace()) {
-            None => return Err(malformed("the body is empty; send a JSON object with workflow_id and payload")),
+            None => {
+                return Err(malformed("the body is empty; send a JSON object with workflow_id and payload"));
+            }
             Some(b'{') => {}
             Some(b'[') => {
-                return Err(malformed("the body is a JSON array; send one object, or the array to /pulsar/publish/batch"));
+                return Err(malformed(
+                    "the body is a JSON array; send one object, or the array to /pulsar/publish/batch",
+                ));
             }
-            Some(_) => return Err(malformed("the body is not a JSON object; send one with workflow_id and payload")),
+            Some(_) => {
+                return Err(malformed(
+                    "the body is not a JSON object; send one with workflow_id and payload",
+                ));
+            }
         }
         let mut read = Self { values: [None; KNOWN.len()] };
         let mut json = serde_json::Deserializer::from_slice(text);
-        json.deserialize_map(Collect { into: &mut read, faults }).and_then(|()| json.end()).map_err(syntax)?;
+        json.deserialize_map(Collect { into: &mut read, faults })
+            .and_then(|()| json.end())
+            .map_err(syntax)?;
         Ok(read)
     }
 
@@ -70,7 +80,9 @@ pub fn items(text: &[u8], limit: usize) -> Result<Vec<&RawValue>, Problem> {
     let items = json.deserialize_seq(Items { limit }).map_err(syntax)?;
     json.end().map_err(syntax)?;
     match items {
-        Some(items) if items.is_empty() => Err(malformed("the array is empty; send at least one publish request")),
+        Some(items) if items.is_empty() => {
+            Err(malformed("the array is empty; send at least one publish request"))
+        }
         Some(items) => Ok(items),
         None => Err(Problem::new(
             http::StatusCode::PAYLOAD_TOO_LARGE,
@@ -105,7 +117,8 @@ impl<'a> Visitor<'a> for Collect<'_, 'a> {
                 unknown += 1;
                 if unknown <= TOLD {
                     let short: String = name.chars().take(NAME).collect();
-                    let message = format!("is not a field of a publish request{}", did_you_mean(&name, KNOWN));
+                    let message =
+                        format!("is not a field of a publish request{}", did_you_mean(&name, KNOWN));
                     self.faults.push(FieldError { field: Cow::Owned(short), message });
                 }
                 continue;

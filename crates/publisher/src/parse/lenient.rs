@@ -42,7 +42,9 @@ pub fn object(raw: &RawValue, limit: usize) -> Result<Option<String>, String> {
         return Err(format!("must be at most {limit} bytes"));
     }
     match serde_json::from_str::<Value>(json) {
-        Ok(Value::Object(object)) if object.iter().any(|(key, value)| key.contains('\0') || has_nul(value)) => {
+        Ok(Value::Object(object))
+            if object.iter().any(|(key, value)| key.contains('\0') || has_nul(value)) =>
+        {
             Err("must not contain the NUL character".to_owned())
         }
         Ok(Value::Object(_)) => Ok(Some(json.to_owned())),

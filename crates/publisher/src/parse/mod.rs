@@ -69,12 +69,13 @@ pub fn publish(body: &Bytes, text: &[u8], context: &Context<'_>) -> Result<Publi
     if lenient::absent(workflow) {
         check.fault("workflow_id", "is missing; give the path of the workflow's webhook");
     }
-    let workflow =
-        check.parsed("workflow_id", workflow, |text| WorkflowId::parse(text).map_err(|error| error.to_string()));
+    let workflow = check
+        .parsed("workflow_id", workflow, |text| WorkflowId::parse(text).map_err(|error| error.to_string()));
     let kind = check.parsed("type", fields.take("type"), kind);
     let lane = check.parsed("lane", fields.take("lane"), |text| {
         text.parse::<Lane>().map_err(|_| {
-            let hint = bridge_service::suggest::did_you_mean(text, Lane::ALL.iter().map(|lane| lane.as_str()));
+            let hint =
+                bridge_service::suggest::did_you_mean(text, Lane::ALL.iter().map(|lane| lane.as_str()));
             format!("must be one of short, long, ai, analytics{hint}")
         })
     });
@@ -85,9 +86,8 @@ pub fn publish(body: &Bytes, text: &[u8], context: &Context<'_>) -> Result<Publi
     });
     let key = check.parsed("idempotency_key", fields.take("idempotency_key"), idempotency_key);
     let header_key = context.header_key.map(str::trim).filter(|key| !key.is_empty());
-    let header_key = header_key.and_then(|key| {
-        idempotency_key(key).map_err(|fault| check.fault("Idempotency-Key", fault)).ok()
-    });
+    let header_key = header_key
+        .and_then(|key| idempotency_key(key).map_err(|fault| check.fault("Idempotency-Key", fault)).ok());
     if let (Some(field), Some(header)) = (&key, &header_key)
         && field != header
     {
@@ -136,8 +136,7 @@ pub fn publish(body: &Bytes, text: &[u8], context: &Context<'_>) -> Result<Publi
     Ok(publish)
 }
 
-const WARNING: &str =
-    "payload is a string that holds JSON; it is delivered as that string. Send the object itself if that is meant";
+const WARNING: &str = "payload is a string that holds JSON; it is delivered as that string. Send the object itself if that is meant";
 
 fn kind(text: &str) -> Result<String, String> {
     if text.len() > KIND_BYTES || text.chars().any(char::is_control) {
@@ -176,7 +175,9 @@ fn header_fault(message: String) -> Problem {
 
 /// The same answer whether the other tenant exists or not.
 fn foreign(named: &TenantId, own: &TenantId) -> Problem {
-    let what = format!("the token is for tenant {own}, tenant_id names {named}; leave tenant_id out or use {named}'s token");
+    let what = format!(
+        "the token is for tenant {own}, tenant_id names {named}; leave tenant_id out or use {named}'s token"
+    );
     Problem::new(StatusCode::FORBIDDEN, "foreign-tenant", "Not your tenant", &what)
         .with_errors(vec![FieldError { field: "tenant_id".into(), message: what }])
 }
@@ -210,8 +211,10 @@ impl Check<'_> {
 
 /// All bad fields at once; the detail repeats them for clients that show nothing else.
 pub fn invalid(faults: Vec<FieldError>) -> Problem {
-    let list: Vec<String> = faults.iter().map(|fault| format!("{}: {}", fault.field, fault.message)).collect();
-    Problem::new(StatusCode::BAD_REQUEST, "invalid-request", "Invalid request", list.join("; ")).with_errors(faults)
+    let list: Vec<String> =
+        faults.iter().map(|fault| format!("{}: {}", fault.field, fault.message)).collect();
+    Problem::new(StatusCode::BAD_REQUEST, "invalid-request", "Invalid request", list.join("; "))
+        .with_errors(faults)
 }
 
 pub fn malformed(detail: impl Into<String>) -> Problem {

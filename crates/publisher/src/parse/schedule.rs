@@ -26,7 +26,8 @@ pub(super) fn read(fields: &mut Fields<'_>, check: &mut Check<'_>, context: &Con
     if !super::lenient::absent(delay) && !super::lenient::absent(deliver_at) {
         check.fault("delay_seconds", "is given beside deliver_at; give one of them");
     }
-    let delay = check.parsed("delay_seconds", delay, |text| seconds(text, max)).filter(|delay| !delay.is_zero());
+    let delay =
+        check.parsed("delay_seconds", delay, |text| seconds(text, max)).filter(|delay| !delay.is_zero());
     let deliver_at = check.parsed("deliver_at", deliver_at, |text| match time(text) {
         Some(at) if at <= now => Err("is in the past; give a later time, or leave it out".to_owned()),
         Some(at) if at - now > chrono::TimeDelta::from_std(max).unwrap_or_default() => {
@@ -48,7 +49,12 @@ pub(super) fn read(fields: &mut Fields<'_>, check: &mut Check<'_>, context: &Con
 }
 
 fn seconds(text: &str, max: Duration) -> Result<Duration, String> {
-    let number: f64 = text.trim().parse().ok().filter(|number: &f64| number.is_finite()).ok_or("must be a number of seconds")?;
+    let number: f64 = text
+        .trim()
+        .parse()
+        .ok()
+        .filter(|number: &f64| number.is_finite())
+        .ok_or("must be a number of seconds")?;
     if number < 0.0 {
         return Err("must not be negative".to_owned());
     }

@@ -29,12 +29,17 @@ fn parse(body: &str) -> Result<Publish, Problem> {
 
 /// A good request with some fields more.
 fn with(fields: &str) -> String {
-    format!(r#"{{"workflow_id": "lead", "payload": {{"a": 1}}{}{fields}}}"#, if fields.is_empty() { "" } else { ", " })
+    format!(
+        r#"{{"workflow_id": "lead", "payload": {{"a": 1}}{}{fields}}}"#,
+        if fields.is_empty() { "" } else { ", " }
+    )
 }
 
 #[test]
 fn a_payload_is_kept_byte_for_byte_without_a_copy() {
-    let body = Bytes::from_static(br#"{"workflow_id":"lead","payload": { "b" : 1.00,"a":[ ],"n":12345678901234567890123 } }"#);
+    let body = Bytes::from_static(
+        br#"{"workflow_id":"lead","payload": { "b" : 1.00,"a":[ ],"n":12345678901234567890123 } }"#,
+    );
     let tenant = TenantId::parse("acme").unwrap();
     let now = "2026-01-31T09:00:00Z".parse().unwrap();
     let context = Context { tenant: &tenant, limits: &limits(), now, header_key: None };
@@ -73,7 +78,9 @@ fn a_payload_that_is_json_in_a_string_is_kept_with_a_warning() {
     assert_eq!(read.payload, br#""{\"a\": [1]}""#.as_slice());
     assert_eq!(read.warnings, [WARNING]);
     for plain in [r#""{not json""#, r#""12""#, r#""hello""#, r#"{"a":"{}"}"#] {
-        assert!(parse(&format!(r#"{{"workflow_id":"lead","payload":{plain}}}"#)).unwrap().warnings.is_empty());
+        assert!(
+            parse(&format!(r#"{{"workflow_id":"lead","payload":{plain}}}"#)).unwrap().warnings.is_empty()
+        );
     }
 }
 
@@ -110,7 +117,11 @@ fn the_digest_tells_different_requests_apart_and_repeats_alike() {
 
 #[test]
 fn every_bad_input_gets_its_problem() {
-    let deep = format!(r#"{{"workflow_id": "lead", "metadata": {}{}, "payload": 1}}"#, "[".repeat(400), "]".repeat(400));
+    let deep = format!(
+        r#"{{"workflow_id": "lead", "metadata": {}{}, "payload": 1}}"#,
+        "[".repeat(400),
+        "]".repeat(400)
+    );
     let big = format!(r#"{{"workflow_id": "lead", "payload": "{}"}}"#, "x".repeat(2000));
     let long_key = with(&format!(r#""idempotency_key": "{}""#, "k".repeat(256)));
     let long_metadata = with(&format!(r#""metadata": {{"x": "{}"}}"#, "x".repeat(17_000)));
@@ -149,7 +160,10 @@ fn every_bad_input_gets_its_problem() {
         ("expired before delivered", with(r#""delay_seconds": 60, "expires_at": "2026-01-31T09:00:30Z""#)),
         ("expired already", with(r#""expires_at": "2025-01-01T00:00:00Z""#)),
         ("a large payload", big),
-        ("much at once", r#"{"workflow_id": "", "lane": "x", "delay_seconds": "soon", "metadata": 1, "foo": 1}"#.into()),
+        (
+            "much at once",
+            r#"{"workflow_id": "", "lane": "x", "delay_seconds": "soon", "metadata": 1, "foo": 1}"#.into(),
+        ),
     ];
     let mut told = String::new();
     for (name, body) in cases {
@@ -158,7 +172,9 @@ fn every_bad_input_gets_its_problem() {
         write!(told, "{name}\n  {} {}\n", problem.status().as_u16(), json["type"].as_str().unwrap()).unwrap();
         match problem.errors() {
             [] => writeln!(told, "  {}", problem.detail()).unwrap(),
-            errors => errors.iter().for_each(|fault| writeln!(told, "  {}: {}", fault.field, fault.message).unwrap()),
+            errors => errors
+                .iter()
+                .for_each(|fault| writeln!(told, "  {}: {}", fault.field, fault.message).unwrap()),
         }
     }
     insta::assert_snapshot!("bad_inputs", told);

@@ -69,7 +69,9 @@ impl Backlogs {
             .collect()
             .await;
         let now = Instant::now();
-        super::lock(&self.known).topics.extend(answers.into_iter().map(|(topic, backlog)| (topic, (backlog, now))));
+        super::lock(&self.known)
+            .topics
+            .extend(answers.into_iter().map(|(topic, backlog)| (topic, (backlog, now))));
         true
     }
 }

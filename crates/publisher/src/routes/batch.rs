@@ -52,12 +52,9 @@ pub async fn handle(
             Err(problem) => problems.push(Some(problem)),
         }
     }
-    let mut accepted = if candidates.is_empty() {
-        Vec::new()
-    } else {
-        accept::all(&app, candidates, share).await?
-    }
-    .into_iter();
+    let mut accepted =
+        if candidates.is_empty() { Vec::new() } else { accept::all(&app, candidates, share).await? }
+            .into_iter();
     failpoint::hit("publisher.handed_off");
 
     let mut outcomes = Vec::with_capacity(problems.len());
@@ -101,7 +98,8 @@ async fn parse_all(
 ) -> Result<Vec<Result<Publish, Problem>>, Problem> {
     let app = app.clone();
     let work = move || {
-        let context = Context { tenant: &tenant, limits: &app.limits, now: app.clock.now(), header_key: None };
+        let context =
+            Context { tenant: &tenant, limits: &app.limits, now: app.clock.now(), header_key: None };
         let items = parse::items(&bytes, app.limits.batch_rows)?;
         Ok(items.into_iter().map(|item| parse::publish(&bytes, item.get().as_bytes(), &context)).collect())
     };

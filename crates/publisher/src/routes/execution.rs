@@ -176,7 +176,10 @@ fn waiting_on(execution: &Execution, now: Time) -> Option<WaitingOn> {
         Stage::Accepted | Stage::Retrying if execution.parks > 0 => (
             "concurrency",
             execution.due_at,
-            format!("parked {} times: no free slot for its workflow or host, or its endpoint is failing", execution.parks),
+            format!(
+                "parked {} times: no free slot for its workflow or host, or its endpoint is failing",
+                execution.parks
+            ),
         ),
         Stage::Accepted if execution.deliver_at.is_some_and(|at| at > now) => {
             ("delay", execution.deliver_at, "delivered at the time it was asked for".to_owned())

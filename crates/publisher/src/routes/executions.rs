@@ -127,7 +127,8 @@ mod tests {
         };
         let good = wanted(&pairs(&[("state", "dead_lettered"), ("limit", "1000"), ("cursor", "")])).unwrap();
         assert_eq!(good, Wanted { state: Some(Stage::DeadLettered), limit: Some(1000), cursor: None });
-        let faults = wanted(&pairs(&[("state", "dead"), ("limit", "0"), ("cursor", "x"), ("limt", "1")])).unwrap_err();
+        let faults =
+            wanted(&pairs(&[("state", "dead"), ("limit", "0"), ("cursor", "x"), ("limt", "1")])).unwrap_err();
         assert_eq!(faults.len(), 4);
         assert!(faults[3].message.ends_with("(did you mean limit?)"), "{faults:?}");
     }

@@ -17,7 +17,11 @@ use crate::parse::{self, Context, Publish};
 /// Larger bodies are read and hashed off the runtime's threads: milliseconds in which others would wait.
 const LARGE: usize = 256 * 1024;
 
-pub async fn handle(State(app): State<AppState>, caller: Caller, request: Request) -> Result<Published, Problem> {
+pub async fn handle(
+    State(app): State<AppState>,
+    caller: Caller,
+    request: Request,
+) -> Result<Published, Problem> {
     let headers = request.headers().clone();
     let key = header_key(&headers)?.map(str::to_owned);
     let JsonBody { bytes, share } = body::read(&app, request).await?;
@@ -29,7 +33,12 @@ pub async fn handle(State(app): State<AppState>, caller: Caller, request: Reques
     Published::new(&app, candidate, fate).await
 }
 
-async fn parse(app: &AppState, tenant: TenantId, key: Option<String>, bytes: Bytes) -> Result<Publish, Problem> {
+async fn parse(
+    app: &AppState,
+    tenant: TenantId,
+    key: Option<String>,
+    bytes: Bytes,
+) -> Result<Publish, Problem> {
     let app = app.clone();
     let large = bytes.len() > LARGE;
     let work = move || {

@@ -76,6 +76,7 @@ fn live(old: &Execution) -> Problem {
 }
 
 fn gone(id: ExecutionId) -> Problem {
-    let detail = format!("the payload of execution {id} is past its retention; publish it again from its source");
+    let detail =
+        format!("the payload of execution {id} is past its retention; publish it again from its source");
     Problem::new(StatusCode::GONE, "payload-gone", "Payload gone", detail).about(id)
 }

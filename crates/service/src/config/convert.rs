@@ -87,7 +87,11 @@ impl Config {
             max_idle_per_host: self.consumer.host_slots,
             max_answer_bytes: webhook.max_answer_bytes,
             // Checked when the configuration was read.
-            allow_private: webhook.allow_private.iter().filter_map(|range| super::rules::range(range)).collect(),
+            allow_private: webhook
+                .allow_private
+                .iter()
+                .filter_map(|range| super::rules::range(range))
+                .collect(),
             trusted_hosts: self.trusted_hosts().collect(),
             ..WebhookConfig::default()
         }

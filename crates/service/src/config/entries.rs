@@ -55,7 +55,8 @@ pub(super) fn tenants(list: &[Value], faults: &mut ConfigFaults) -> Vec<Tenant> 
             let long_enough = token.expose().len() >= SHORTEST_TOKEN;
             let printable = token.expose().bytes().all(|byte| byte.is_ascii_graphic());
             if !long_enough || !printable {
-                let what = format!("must be {SHORTEST_TOKEN} or more visible ASCII characters without spaces");
+                let what =
+                    format!("must be {SHORTEST_TOKEN} or more visible ASCII characters without spaces");
                 faults.add(format!("{place}.api_token"), what);
             }
             long_enough && printable
@@ -91,7 +92,9 @@ pub(super) fn routes(list: &[Value], tenants: &[Tenant], faults: &mut ConfigFaul
                 .map_err(|error| faults.add(format!("{place}.tenant"), error.to_string()))
                 .ok()
         });
-        if let Some(tenant) = tenant.as_ref().filter(|tenant| !tenants.iter().any(|known| known.id == **tenant)) {
+        if let Some(tenant) =
+            tenant.as_ref().filter(|tenant| !tenants.iter().any(|known| known.id == **tenant))
+        {
             faults.add(format!("{place}.tenant"), format!("{tenant} is not one of [[tenants]]"));
         }
         let workflow = take(&mut table, &place, "workflow", faults).and_then(|text| {
@@ -120,11 +123,7 @@ fn take(table: &mut Table, place: &str, key: &str, faults: &mut ConfigFaults) ->
     }
 }
 
-pub(super) fn read_secret(
-    place: &str,
-    file: &std::path::Path,
-    faults: &mut ConfigFaults,
-) -> Option<Secret> {
+pub(super) fn read_secret(place: &str, file: &std::path::Path, faults: &mut ConfigFaults) -> Option<Secret> {
     match std::fs::read_to_string(file) {
         Ok(text) if text.trim().is_empty() => faults.add(place, format!("{} is empty", file.display())),
         Ok(text) => return Some(Secret::from(text)),

@@ -90,8 +90,9 @@ impl Config {
         if !config.webhook.queue_enabled {
             warnings.push(Warning {
                 place: "webhook.queue_enabled".to_owned(),
-                what: "is false, but this version fires through Pulsar only; executions go there all the same"
-                    .to_owned(),
+                what:
+                    "is false, but this version fires through Pulsar only; executions go there all the same"
+                        .to_owned(),
             });
         }
         if faults.is_empty() { Ok((config, warnings)) } else { Err(faults) }
@@ -137,6 +138,11 @@ impl Config {
     }
 }
 
-fn section<T: DeserializeOwned>(table: &Table, shape: &Table, name: &str, faults: &mut ConfigFaults) -> Option<T> {
+fn section<T: DeserializeOwned>(
+    table: &Table,
+    shape: &Table,
+    name: &str,
+    faults: &mut ConfigFaults,
+) -> Option<T> {
     entries::entry(name, table.get(name)?, shape.get(name), faults)
 }

@@ -27,7 +27,8 @@ pub(super) fn check(config: &Config, role: Role, faults: &mut ConfigFaults) {
     sizes(config, faults);
     for range in &config.webhook.allow_private {
         if self::range(range).is_none() {
-            faults.add("webhook.allow_private", format!("{range:?} is not an address range, e.g. 10.0.0.0/8"));
+            faults
+                .add("webhook.allow_private", format!("{range:?} is not an address range, e.g. 10.0.0.0/8"));
         }
     }
     if role == Role::Daemon {
@@ -45,7 +46,8 @@ fn required(config: &Config, faults: &mut ConfigFaults) {
         Some(file) => readable("signing.keyring_file", file, faults),
     }
     if config.webhook.default_url.is_none() && config.webhook.n8n_base_url.is_none() {
-        let what = "is not set; give FASTAPI_BRIDGE_WEBHOOK_URL, or N8N_BASE_URL for {base}/webhook/{workflow_id}";
+        let what =
+            "is not set; give FASTAPI_BRIDGE_WEBHOOK_URL, or N8N_BASE_URL for {base}/webhook/{workflow_id}";
         faults.add("webhook.default_url", what);
     } else if let Err(error) = config.route_table() {
         for fault in error.faults {
@@ -79,7 +81,6 @@ fn urls(config: &Config, faults: &mut ConfigFaults) {
         ("pulsar.oauth2_issuer_url", config.pulsar.oauth2_issuer_url.as_ref()),
         ("publisher.public_url", config.publisher.public_url.as_ref()),
         ("webhook.n8n_base_url", config.webhook.n8n_base_url.as_ref()),
-        ("webhook.callback_base_url", config.webhook.callback_base_url.as_ref()),
         ("telemetry.otlp_endpoint", config.telemetry.otlp_endpoint.as_ref()),
     ];
     for (place, url) in web.into_iter().filter_map(|(place, url)| Some((place, url?))) {
@@ -134,10 +135,14 @@ fn broker(config: &Config, faults: &mut ConfigFaults) {
     ];
     if oauth2.iter().any(|(_, set)| *set) {
         for (place, _) in oauth2.iter().filter(|(_, set)| !set) {
-            faults.add(*place, "is not set; the login by OAuth 2 needs issuer, client id and client secret file");
+            faults.add(
+                *place,
+                "is not set; the login by OAuth 2 needs issuer, client id and client secret file",
+            );
         }
         if pulsar.auth_token.is_some() || pulsar.auth_token_file.is_some() {
-            faults.add("pulsar.auth_token", "is set beside the oauth2_ keys; the broker takes one of the two");
+            faults
+                .add("pulsar.auth_token", "is set beside the oauth2_ keys; the broker takes one of the two");
         }
     }
 }
@@ -147,10 +152,7 @@ fn times(config: &Config, faults: &mut ConfigFaults) {
     if config.publisher.max_delay_s.get() >= retention.payloads_days.duration() {
         faults.add(
             "publisher.max_delay_s",
-            format!(
-                "a payload is kept for {} days; a delay must be shorter",
-                retention.payloads_days.get()
-            ),
+            format!("a payload is kept for {} days; a delay must be shorter", retention.payloads_days.get()),
         );
     }
     if retention.payloads_days > retention.executions_days {
@@ -180,7 +182,8 @@ fn times(config: &Config, faults: &mut ConfigFaults) {
 fn sizes(config: &Config, faults: &mut ConfigFaults) {
     let publisher = &config.publisher;
     if publisher.inflight_bytes < publisher.max_payload_bytes {
-        faults.add("publisher.inflight_bytes", "must hold at least one payload of publisher.max_payload_bytes");
+        faults
+            .add("publisher.inflight_bytes", "must hold at least one payload of publisher.max_payload_bytes");
     }
     if u32::try_from(publisher.inflight_bytes / 1024).is_err() {
         faults.add("publisher.inflight_bytes", "must be below 4 TiB");
@@ -214,7 +217,8 @@ pub(super) fn secret_file(table: &mut Table, section: &str, key: &str, faults: &
     if !direct.is_empty() {
         return faults.add(format!("{section}.{key}"), format!("give {key} or {twin}, not both"));
     }
-    if let Some(secret) = super::entries::read_secret(&format!("{section}.{twin}"), Path::new(&file), faults) {
+    if let Some(secret) = super::entries::read_secret(&format!("{section}.{twin}"), Path::new(&file), faults)
+    {
         keys.insert(key.to_owned(), Value::String(secret.expose().to_owned()));
     }
 }

@@ -113,6 +113,7 @@ pub struct Consumer {
     pub drain_ms: Millis,
     pub heal_after_ms: Millis,
     pub forged_per_minute: u32,
+    pub large_payload_bytes: usize,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -127,8 +128,6 @@ pub struct Webhook {
     pub max_result_bytes: usize,
     pub allow_private: Vec<String>,
     pub strict_routes: bool,
-    #[serde(deserialize_with = "optional")]
-    pub callback_base_url: Option<String>,
     pub queue_enabled: bool,
 }
 

@@ -3,7 +3,11 @@
 use super::*;
 
 fn env(pairs: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<Vec<_>>().into_iter()
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect::<Vec<_>>()
+        .into_iter()
 }
 
 const SAMPLE: &str = r#"
@@ -104,6 +108,7 @@ fn the_environment_wins_and_a_bridge_name_wins_over_a_plain_one() {
             ("BRIDGE_CONSUMER__GLOBAL_SLOTS", "1024"),
             ("PULSAR_AUTH_TOKEN", ""),
             ("DEALSCALE_PULSAR_QUEUE_ENABLED", "false"),
+            ("BRIDGE_CALLBACK_BASE_URL", "http://bridge:8000"),
             ("BRIDGE_TOKEN_FILE", "/not/a/key"),
             ("BRIDGE_TEST_DATABASE_URL", "x"),
             ("BRIDGE_PUBLISHER_PORT", "tcp://10.0.0.1:8000"),
@@ -116,7 +121,7 @@ fn the_environment_wins_and_a_bridge_name_wins_over_a_plain_one() {
     assert_eq!(config.webhook.default_url.as_deref(), Some("https://hooks.example/x"));
     assert_eq!(config.webhook.allow_private, ["10.0.0.0/8", "127.0.0.1"]);
     assert_eq!(config.consumer.global_slots, 1024);
-    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use bridge_protocol::{Evidence, Reason, State};
 
 use super::*;
-use crate::{Accepted, Finished, Idempotency, Refusal, Reschedule, ResultBody, Why, WriteError};
+use crate::{Accepted, Finished, Idempotency, Payload, Refusal, Reschedule, ResultBody, Why, WriteError};
 
 #[tokio::test]
 async fn accepted_claimed_and_finished() {
@@ -12,7 +12,7 @@ async fn accepted_claimed_and_finished() {
     assert_eq!(t.number("SELECT count(*) FROM timers").await, 1);
     let first = claim(new.id, 1);
     let claimed = t.claimed(first.clone()).await;
-    assert_eq!((claimed.attempt, claimed.payload), (1, Some(new.payload.clone())));
+    assert_eq!((claimed.attempt, claimed.payload), (1, Payload::Here(new.payload.clone())));
     let result = ResultBody { content_type: None, body: Bytes::from_static(b"ok"), truncated: false };
     let ending = Ending::Succeeded { evidence: Evidence::Response, result: Some(result) };
     let done = t.store.finish(finish(&first, ending.clone()), PATIENCE).await.unwrap();
@@ -68,6 +68,18 @@ async fn a_claim_is_given_once_and_says_why_not() {
     let read = t.store.execution(&tenant(), new.id).await.unwrap().unwrap();
     assert_eq!((read.attempts.len(), read.attempts[0].http_status), (1, Some(503)));
     assert_eq!(t.number("SELECT count(*) FROM timers").await, 0);
+}
+
+#[tokio::test]
+async fn a_large_payload_is_loaded_on_its_own() {
+    let t = open().await;
+    let mut new = execution();
+    new.payload = Bytes::from(vec![b'7'; 1 << 20]);
+    t.store.accept(new.clone(), PATIENCE).await.unwrap();
+    assert_eq!(t.claimed(claim(new.id, 1)).await.payload, Payload::Large(1 << 20));
+    assert_eq!(t.store.payload(&tenant(), new.id).await.unwrap(), Some(new.payload));
+    t.sql("DELETE FROM payloads").await;
+    assert_eq!(t.store.payload(&tenant(), new.id).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -161,6 +173,8 @@ async fn without_postgres_a_write_ends_with_its_patience() {
     let patience = Duration::from_millis(300);
     let started = tokio::time::Instant::now();
     let outcome = store.accept(execution(), patience).await;
+    assert!(matches!(outcome, Err(WriteError::Unavailable { .. })), "{outcome:?}");
+    let outcome = store.accept_all(vec![execution()], patience).await;
     assert!(matches!(outcome, Err(WriteError::Unavailable { .. })), "{outcome:?}");
     assert!(started.elapsed() < Duration::from_secs(2));
 }

@@ -16,7 +16,7 @@ fn an_execution_that_was_retried() {
         "accepted_at":"2026-11-21T07:22:55.100Z","finished_at":"2026-11-21T07:22:56.325Z","message_id":"12:6:0","http_status":200,"n8n_execution_id":"3341",
         "trace":{"id":"4bf92f3577b34da6a3ce929d0e0e4736","sampled":true},
         "attempts":[{"attempt":1,"claimed_at":"2026-11-21T07:22:55.112Z","finished_at":"2026-11-21T07:22:55.130Z",
-            "http_status":503,"outcome":"retry","error":null,"message_id":"12:5:0"},
+            "http_status":503,"outcome":"retry","error":"the webhook answered 503","message_id":"12:5:0"},
           {"attempt":2,"claimed_at":"2026-11-21T07:22:56.310Z","finished_at":"2026-11-21T07:22:56.325Z",
             "http_status":200,"outcome":"succeeded","error":null,"message_id":"12:6:0"}]}"#,
     );

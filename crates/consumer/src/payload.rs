@@ -1,0 +1,80 @@
+//! The payload of a claimed execution: brought along by the claim, or loaded within the memory that is set aside
+//! for large ones.
+
+use std::sync::Arc;
+
+use bridge_protocol::{PayloadHash, Reason};
+use bridge_service::clock::jitter;
+use bridge_store::Payload;
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::attempt::heavy;
+use crate::claim::Held;
+use crate::job::{Aim, Job};
+use crate::outcome::Settlement;
+use crate::works::Works;
+
+/// The unit in which memory is counted.
+const BLOCK: usize = 1024;
+
+/// Memory for payloads that are too large to come with their claim.
+pub struct LargePayloads {
+    blocks: Arc<Semaphore>,
+    all: usize,
+}
+
+impl LargePayloads {
+    pub fn new(bytes: usize) -> Self {
+        let all = bytes.div_ceil(BLOCK).clamp(1, Semaphore::MAX_PERMITS);
+        Self { blocks: Arc::new(Semaphore::new(all)), all }
+    }
+
+    /// Room for a payload and its envelope. One that is larger than everything takes everything.
+    async fn room(&self, size: usize) -> Option<OwnedSemaphorePermit> {
+        let blocks = (2 * size).div_ceil(BLOCK).min(self.all);
+        self.blocks.clone().acquire_many_owned(u32::try_from(blocks).unwrap_or(u32::MAX)).await.ok()
+    }
+}
+
+/// A payload that is the one that was signed, and its share of the memory.
+pub struct Loaded {
+    pub bytes: Bytes,
+    /// Given back when it is dropped.
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+pub async fn load(works: &Works, job: &Job, held: &mut Held, aim: &Aim) -> Result<Loaded, Settlement> {
+    let attempt = held.claimed.attempt;
+    let later = |why: &str| {
+        Settlement::retry(&aim.target, attempt, aim.target.retry.delay(attempt, None, jitter()), why)
+    };
+    let gone = || Settlement::dead(Reason::PayloadUnreadable, "the payload's row is gone");
+    let loaded = match std::mem::replace(&mut held.claimed.payload, Payload::Gone) {
+        Payload::Here(bytes) => Loaded { bytes, _room: None },
+        Payload::Gone => return Err(gone()),
+        Payload::Large(size) => {
+            let late =
+                || later("the memory for large payloads stayed full; raise consumer.large_payload_bytes");
+            let latest = held.latest_send(aim.target.timeout).ok_or_else(late)?;
+            let work = async {
+                let room = works.large.room(size).await;
+                (works.store.payload(&job.tenant, job.id).await, room)
+            };
+            match tokio::time::timeout_at(latest, work).await {
+                Ok((Ok(Some(bytes)), room)) => Loaded { bytes, _room: room },
+                Ok((Ok(None), _)) => return Err(gone()),
+                Ok((Err(error), _)) => return Err(later(&format!("the payload could not be read: {error}"))),
+                Err(_) => return Err(late()),
+            }
+        }
+    };
+    let bytes = &loaded.bytes;
+    if heavy(bytes, || PayloadHash::of(bytes)) != job.psh || held.claimed.psh != job.psh {
+        return Err(Settlement::dead(
+            Reason::PayloadUnreadable,
+            "the stored payload is not the one that was signed",
+        ));
+    }
+    Ok(loaded)
+}
