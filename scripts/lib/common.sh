@@ -21,7 +21,7 @@ die() {
 show_log() {
   [ -s "$1" ] || { printf '       (%s is empty)\n' "$1" >&2; return 0; }
   printf '       last lines of %s:\n' "$1" >&2
-  tail -n "${2:-20}" "$1" | cut -c1-400 | sed 's/^/       | /' >&2
+  tail -n "${2:-20}" "$1" | cut -c1-1000 | sed 's/^/       | /' >&2
 }
 
 has() { command -v "$1" >/dev/null 2>&1; }

@@ -197,6 +197,32 @@ async fn a_retry_whose_answer_is_lost_is_one_attempt_and_one_timer() -> anyhow::
 }
 
 #[tokio::test]
+async fn a_park_whose_answer_is_lost_leaves_one_timer_and_spends_no_attempt() -> anyhow::Result<()> {
+    let mut behind = Behind::new().await?;
+    let park = |id| Reschedule {
+        tenant: behind.tenant.clone(),
+        id,
+        attempt: 1,
+        after: Duration::from_secs(60),
+        why: Why::Park { longest: Duration::from_secs(300) },
+    };
+    let (warm, id) = (behind.accepted().await?, behind.accepted().await?);
+    let (warm, lost) = (park(warm), park(id));
+    assert_eq!(behind.store.reschedule(warm, PATIENCE).await?, Finished::Done);
+    let row = format!("executions WHERE id = '{id}' AND parks = 1");
+    let store = behind.store.clone();
+    let outcome = behind.lose(store.reschedule(lost, PATIENCE), &row).await?;
+    assert_eq!(outcome?, Finished::Done);
+    assert_eq!(behind.sql.count(&format!("timers WHERE execution_id = '{id}'")).await?, 1);
+    assert_eq!(
+        behind.sql.one(&format!("SELECT state, attempt FROM executions WHERE id = '{id}'")).await?,
+        "0|0"
+    );
+    assert!(behind.store.live_without_timer().await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_network_that_says_nothing_is_given_up_and_the_row_is_told() -> anyhow::Result<()> {
     let behind = Behind::new().await?;
     behind.accepted().await?;

@@ -7,6 +7,7 @@ use crate::{KEYS, at, keyring};
 /// `cargo test --release -p bridge-protocol -- --ignored --nocapture speed`
 #[test]
 #[ignore = "a measurement for a release build"]
+#[allow(clippy::disallowed_methods, reason = "measures the wall clock")]
 fn speed() {
     const ROUNDS: u32 = 20_000;
     let names = TopicNames::default();
