@@ -6,7 +6,6 @@ use bridge_protocol::{ExecutionId, Lane, PayloadHash, TenantId, WorkflowId};
 use bridge_store::{Claim, NewExecution};
 use bytes::Bytes;
 use chrono::Utc;
-use uuid::Uuid;
 
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -37,7 +36,7 @@ pub fn claim(tenant: &TenantId, id: ExecutionId, attempt: u16) -> Claim {
         tenant: tenant.clone(),
         id,
         attempt,
-        claim_id: Uuid::new_v4(),
+        claim_id: uuid::Builder::from_random_bytes(rand::random()).into_uuid(),
         message_id: "1:2:-1".to_owned(),
         lease: Duration::from_secs(60),
         max_attempts: 5,
