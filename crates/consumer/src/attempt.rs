@@ -70,7 +70,7 @@ async fn use_claim(works: &Works, job: &Job, aim: Aim, slot: Slot, held: &mut He
         let delay = aim.target.retry.delay(attempt, None, jitter());
         return Settlement::retry(&aim.target, attempt, delay, "the claim took too long; nothing was sent");
     }
-    let fired = fire::fire(works, job, &aim, slot, held, loaded.bytes).await;
+    let fired = Box::pin(fire::fire(works, job, &aim, slot, held, loaded.bytes)).await;
     hit("consumer.fired");
     Settlement::of(&fired, &aim.target, attempt, works.settings.max_result_bytes, jitter())
 }

@@ -43,7 +43,8 @@ async fn process(works: &Works, delivery: Delivery) {
         Ok(Some(job)) => {
             hit("consumer.verified");
             let span = span(works, &job);
-            attempt::run(works, &job).instrument(span).await
+            // Boxed: the task is moved around while it is spawned, and an attempt is kilobytes of state.
+            Box::pin(attempt::run(works, &job).instrument(span)).await
         }
     };
     match end {
