@@ -20,9 +20,6 @@ mod works;
 
 use std::process::ExitCode;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     bridge_service::daemon::main("bridge-consumer", |config| config.consumer.bind, daemon::run)
 }

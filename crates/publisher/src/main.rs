@@ -20,9 +20,6 @@ mod start;
 
 use std::process::ExitCode;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     bridge_service::daemon::main("bridge-publisher", |config| config.publisher.bind, start::run)
 }
