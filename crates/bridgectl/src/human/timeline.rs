@@ -76,7 +76,9 @@ fn timeline(execution: &Execution) -> Vec<String> {
     };
     let live = execution.finished_at.is_none();
     event(execution.deliver_at, "to be delivered");
-    event(execution.published_at, "last published by its timer");
+    let accepted = Some(execution.accepted_at);
+    event(execution.published_at.filter(|at| Some(*at) == accepted), "handed off to its topic");
+    event(execution.published_at.filter(|at| Some(*at) != accepted), "last published by its timer");
     event(execution.expires_at.filter(|_| live), "expires");
     event(execution.due_at.filter(|_| live), "its timer rings");
     for attempt in &execution.attempts {
