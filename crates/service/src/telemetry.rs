@@ -56,8 +56,8 @@ pub fn init(config: &Telemetry, service: &'static str) -> Result<TelemetryGuard,
     });
     let filter = EnvFilter::try_new(&config.log_level)
         .map_err(|source| TelemetryError::Filter { filter: config.log_level.clone(), source })?;
-    // Events name their execution themselves. Were spans shown as well, each would be formatted for nobody: a tenth
-    // of the time of an execution.
+    // Events name their execution themselves. Were spans shown as well, each would be formatted although
+    // nobody reads it.
     let events = tracing_subscriber::filter::filter_fn(|metadata| metadata.is_event());
     let logs = match config.log_format {
         LogFormat::Json => tracing_subscriber::fmt::layer()
