@@ -121,7 +121,7 @@ impl Config {
             global: consumer.global_slots,
             per_host: consumer.host_slots,
             per_workflow: consumer.default_max_concurrency as usize,
-            ..SlotLimits::default()
+            global_wait: consumer.slot_wait_ms.get(),
         }
     }
 
