@@ -3,7 +3,7 @@
 _list:
     @just --list --unsorted
 
-# Set up and start everything on this machine
+# Set up and start everything on this machine; --n8n with an n8n
 up *ARGS:
     ./scripts/up {{ ARGS }}
 
@@ -17,7 +17,7 @@ status:
 logs *ARGS:
     ./scripts/logs {{ ARGS }}
 
-# Everything that has to pass: what CI runs
+# Everything that has to pass: what CI runs (there with --n8n)
 test *ARGS:
     ./scripts/test {{ ARGS }}
 
@@ -40,6 +40,10 @@ bench *ARGS:
 sqlx-prepare *ARGS:
     ./scripts/sqlx-prepare {{ ARGS }}
 
-# What a tenant's topics need at the broker; --dry-run shows it
+# What tenants need at the broker; --tenant T also its record and its credential for n8n
 topics *ARGS:
     ./scripts/setup-pulsar-topics.sh {{ ARGS }}
+
+# Who may do what at the broker
+roles *ARGS:
+    ./scripts/setup-pulsar-auth.sh {{ ARGS }}

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Measures the bridge against what the same Postgres does in the same run, and accounts for every id.
-# Prints one table; the run's files stay in .bridge/bench/run. Takes under four minutes after the build.
+# Prints one table; the run's files stay in .bridge/bench/run. Takes under eight minutes after the build.
 #
 #   BRIDGE_BENCH_PROFILE   cargo profile (release)
 #   BRIDGE_BENCH_SECONDS   length of each closed-loop phase (10)
+#   BRIDGE_BENCH_TENANTS   tenants of the phase that compares many to one (1000); 0 leaves it out
 set -euo pipefail
 # shellcheck source=scripts/lib/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../scripts/lib/common.sh"
@@ -12,6 +13,7 @@ set -euo pipefail
 
 profile=${BRIDGE_BENCH_PROFILE:-release}
 seconds=${BRIDGE_BENCH_SECONDS:-10}
+tenants=${BRIDGE_BENCH_TENANTS:-1000}
 state=$repo/.bridge/bench
 out=$state/run
 bin=${CARGO_TARGET_DIR:-$repo/target}/${profile/#dev/debug}
@@ -31,7 +33,7 @@ start_parts() {
   step "starting Postgres and Pulsar (data synced to disk in both)"
   "$repo/scripts/parts" start postgres --state "$state" --fresh >"$out/parts.log" 2>&1 ||
     die "Postgres did not start" "$(tail -n 20 "$out/parts.log")"
-  PULSAR_FAST_JIT=1 "$repo/scripts/parts" start pulsar --state "$state" --fresh --heap 512m >>"$out/parts.log" 2>&1 ||
+  PULSAR_FAST_JIT=1 "$repo/scripts/parts" start pulsar --state "$state" --fresh --heap 1g >>"$out/parts.log" 2>&1 ||
     die "Pulsar did not start" "$(tail -n 20 "$out/parts.log")"
   # shellcheck disable=SC1091 # written by scripts/parts
   . "$state/postgres.env" && . "$state/pulsar.env"
@@ -41,12 +43,12 @@ configure() {
   publisher=$(remembered_port "$state/bench.ports" publisher)
   consumer=$(remembered_port "$state/bench.ports" consumer)
   endpoint=$(remembered_port "$state/bench.ports" endpoint)
-  token=$(random_hex 24)
   url=http://127.0.0.1:$publisher
   (
     umask 077
     printf 'signing = "bench"\n\n[[keys]]\nkid = "bench"\nalg = "HS256"\nsecret = "%s"\n' \
       "$(head -c 32 /dev/urandom | base64 -w0)" >"$out/keyring.toml"
+    printf 'bench:%s\n' "$(head -c 32 /dev/urandom | base64 -w0)" >"$out/master.keys"
     cat >"$out/bridge.toml" <<TOML
 [database]
 url = "$DATABASE_URL"
@@ -67,20 +69,20 @@ bind = "127.0.0.1:$consumer"
 [webhook]
 default_url = "http://127.0.0.1:$endpoint/webhook/{workflow_id}"
 
-[[tenants]]
-id = "dealscale"
-api_token = "$token"
-webhook_secrets = ["whsec_$(head -c 24 /dev/urandom | base64 -w0)"]
+[encryption]
+master_keys_file = "$out/master.keys"
 TOML
   )
   # A clean environment: names that the caller's shell has set must not change what is measured.
   plain=(env -i "PATH=$PATH" "HOME=$HOME")
   bridgectl migrate
-  bridgectl topics apply --tenant dealscale
+  bridgectl admin bootstrap --out "$out/admin.token"
 }
 
 bridgectl() {
-  "${plain[@]}" "$bin/bridgectl" --config "$out/bridge.toml" "$@" >>"$out/setup.log" 2>&1 ||
+  "${plain[@]}" BRIDGE_URL="$url" BRIDGE_TOKEN_FILE="$out/admin.token" \
+    BRIDGE_PULSAR__ADMIN_TOKEN_FILE="$PULSAR_ADMIN_TOKEN_FILE" \
+    "$bin/bridgectl" --config "$out/bridge.toml" "$@" >>"$out/setup.log" 2>&1 ||
     die "bridgectl $* failed" "$(tail -n 20 "$out/setup.log")"
 }
 
@@ -96,7 +98,7 @@ pid() { head -n1 "$state/$1.pid"; }
 answers() { curl -sf -m 2 -o "$out/health" "$1"; }
 
 start_consumer() {
-  start consumer "$bin/bridge-consumer" --config "$out/bridge.toml"
+  start consumer env PULSAR_AUTH_TOKEN_FILE="$PULSAR_CONSUMER_TOKEN_FILE" "$bin/bridge-consumer" --config "$out/bridge.toml"
   wait_until 30 answers "http://127.0.0.1:$consumer/health/ready" || {
     show_log "$out/consumer.log"
     die "the consumer is not ready" "$(curl -s -m 2 "http://127.0.0.1:$consumer/health/ready" || true)"
@@ -106,11 +108,14 @@ start_consumer() {
 start_bridge() {
   step "starting endpoint, publisher and consumer"
   start endpoint "$bin/bridge-bench" endpoint --bind "127.0.0.1:$endpoint" --ids "$out/seen.ids"
-  start publisher "$bin/bridge-publisher" --config "$out/bridge.toml"
+  start publisher env PULSAR_AUTH_TOKEN_FILE="$PULSAR_PUBLISHER_TOKEN_FILE" "$bin/bridge-publisher" --config "$out/bridge.toml"
   wait_until 30 answers "$url/health/ready" || {
     show_log "$out/publisher.log"
     die "the publisher is not ready" "$(curl -s -m 2 "$url/health/ready" || true)"
   }
+  bridgectl tenant create dealscale --no-client
+  bridgectl client create bench --tenant dealscale --kind api-key --scopes publish,read --out "$out/token"
+  token=$(cat "$out/token")
   start_consumer
   sample idle publisher consumer
 }
@@ -172,6 +177,26 @@ measure() {
   verify open open
   sample_all after-open
   sample after publisher consumer
+  [ "$tenants" -eq 0 ] || measure_tenants
+}
+
+# The same load by one tenant and spread over many, in turn, so that what else the machine does hits both.
+measure_tenants() {
+  local since=$SECONDS n round
+  step "D: making $tenants tenants"
+  {
+    printf 'defaults:\n  clients:\n    - { name: bench, kind: api_key, scopes: [publish, read] }\ntenants:\n'
+    for ((n = 1; n <= tenants; n++)); do echo "  - id: bench-$n"; done
+  } >"$out/tenants.yml"
+  bridgectl tenant apply --file "$out/tenants.yml" --out "$out/tenants"
+  echo "$((SECONDS - since))" >"$out/tenants.seconds"
+  (umask 077 && grep -rhoE 'npb_[a-z0-9]{12}_[A-Za-z0-9_-]{43}' "$out/tenants" >"$out/tokens")
+  step "D: $(wc -l <"$out/tokens") tenants in $((SECONDS - since)) s; 64 connections, one tenant and all of them in turn, twice $seconds s each"
+  for round in 1 2; do
+    load "one-$round" --connections 64 --duration "$seconds"
+    load "many-$round" --connections 64 --duration "$seconds" --tokens "$out/tokens"
+  done
+  verify tenants one-1 many-1 one-2 many-2
 }
 
 finish() {

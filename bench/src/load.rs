@@ -33,7 +33,10 @@ pub struct Args {
     url: Url,
     /// API token of the tenant
     #[arg(long, env = "BRIDGE_TOKEN", hide_env_values = true)]
-    token: String,
+    token: Option<String>,
+    /// File with an API token a line, used in turn instead of --token: a load spread over that many tenants
+    #[arg(long)]
+    tokens: Option<PathBuf>,
     #[arg(long, default_value = "ok")]
     workflow: String,
     #[arg(long, default_value = "short")]
@@ -69,7 +72,8 @@ struct Run {
 }
 
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let target = Target::resolve(&args.url, Some(&args.token)).await?;
+    let tokens = tokens(&args)?;
+    let target = Target::resolve(&args.url, &tokens.lines().collect::<Vec<_>>()).await?;
     let mut connections = Vec::new();
     for _ in 0..args.connections {
         connections.push(target.connect().await?);
@@ -102,6 +106,17 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         bail!("no request was accepted; first failure: {}", summary.first_failure.unwrap_or_default());
     }
     Ok(())
+}
+
+/// One a line.
+fn tokens(args: &Args) -> anyhow::Result<String> {
+    match (&args.tokens, &args.token) {
+        (Some(file), _) => {
+            std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+        }
+        (None, Some(token)) => Ok(token.clone()),
+        (None, None) => bail!("no credential: give --token, BRIDGE_TOKEN or --tokens"),
+    }
 }
 
 async fn flush(run: Rc<Run>) -> anyhow::Result<()> {

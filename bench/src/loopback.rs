@@ -1,6 +1,8 @@
 //! A keep-alive HTTP/1.1 connection to this machine, and to no other.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -23,11 +25,13 @@ pub struct Target {
     address: SocketAddr,
     base: String,
     host: HeaderValue,
-    authorization: Option<HeaderValue>,
+    /// Used in turn, so that a load is spread over as many tenants.
+    authorizations: Rc<[HeaderValue]>,
+    turn: Rc<Cell<usize>>,
 }
 
 impl Target {
-    pub async fn resolve(url: &Url, token: Option<&str>) -> anyhow::Result<Self> {
+    pub async fn resolve(url: &Url, tokens: &[&str]) -> anyhow::Result<Self> {
         if url.scheme() != "http" {
             bail!("{url} is not a plain http URL: the bench talks to daemons on this machine only");
         }
@@ -40,17 +44,16 @@ impl Target {
         if !address.ip().is_loopback() {
             bail!("{host} is {address}: load is sent to loopback addresses only");
         }
-        let authorization = match token {
-            Some(token) => {
-                let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
-                    .context("the token holds characters that a header cannot carry")?;
-                value.set_sensitive(true);
-                Some(value)
-            }
-            None => None,
-        };
+        let authorizations = tokens.iter().map(|token| bearer(token)).collect::<Result<_, _>>()?;
         let base = url.path().trim_end_matches('/').to_owned();
-        Ok(Self { address, base, host: HeaderValue::from_str(&format!("{host}:{port}"))?, authorization })
+        let host = HeaderValue::from_str(&format!("{host}:{port}"))?;
+        Ok(Self { address, base, host, authorizations, turn: Rc::default() })
+    }
+
+    fn authorization(&self) -> Option<&HeaderValue> {
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        self.authorizations.get(turn.checked_rem(self.authorizations.len())?)
     }
 
     pub async fn connect(&self) -> anyhow::Result<Connection> {
@@ -66,6 +69,13 @@ impl Target {
         });
         Ok(Connection { sender, target: self.clone() })
     }
+}
+
+fn bearer(token: &str) -> anyhow::Result<HeaderValue> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+        .context("the token holds characters that a header cannot carry")?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 pub struct Connection {
@@ -90,7 +100,7 @@ impl Connection {
         if !body.is_empty() {
             request = request.header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        if let Some(authorization) = &self.target.authorization {
+        if let Some(authorization) = self.target.authorization() {
             request = request.header(header::AUTHORIZATION, authorization);
         }
         let request = request.body(Full::new(body))?;
@@ -115,10 +125,10 @@ mod tests {
     #[tokio::test]
     async fn only_loopback_is_a_target() {
         for refused in ["http://192.0.2.1:80", "https://127.0.0.1:1"] {
-            assert!(Target::resolve(&Url::parse(refused).unwrap(), None).await.is_err(), "{refused}");
+            assert!(Target::resolve(&Url::parse(refused).unwrap(), &[]).await.is_err(), "{refused}");
         }
         for taken in ["http://127.0.0.1:8000", "http://[::1]:8000/base/"] {
-            assert!(Target::resolve(&Url::parse(taken).unwrap(), Some("t")).await.is_ok(), "{taken}");
+            assert!(Target::resolve(&Url::parse(taken).unwrap(), &["t"]).await.is_ok(), "{taken}");
         }
     }
 }

@@ -58,7 +58,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let undelivered = account.undelivered();
     let found = match &args.url {
         Some(url) if !undelivered.is_empty() => {
-            lookup::all(&Target::resolve(url, args.token.as_deref()).await?, &undelivered).await
+            lookup::all(&Target::resolve(url, args.token.as_deref().as_slice()).await?, &undelivered).await
         }
         _ => lookup::not_asked(&undelivered),
     };

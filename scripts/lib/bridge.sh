@@ -1,11 +1,13 @@
 # shellcheck shell=bash
-# The bridge itself under .bridge/: keys, configuration, daemons, three executions to look at.
+# The bridge itself under .bridge/: keys, configuration, daemons.
 
 state=$repo/.bridge
 logs=$state/logs
 parts=$state/parts
 config=$state/bridge.toml
-daemons=(endpoint publisher consumer)
+daemons=(publisher endpoint consumer)
+admin_token=$state/admin.token
+first_tenant=dealscale
 
 target_dir() {
   cargo metadata --no-deps --offline --format-version 1 --manifest-path "$repo/Cargo.toml" 2>/dev/null |
@@ -37,13 +39,12 @@ new_keyring() {
   printf 'signing = "%s"\n\n[[keys]]\nkid = "%s"\nalg = "HS256"\nsecret = "%s"\n' "$kid" "$kid" "$(openssl rand -base64 32)"
 }
 
-new_webhook_secret() { printf 'whsec_%s\n' "$(openssl rand -base64 32)"; }
+new_master_keys() { printf '%s:%s\n' "$(date -u +%Y-%m)" "$(openssl rand -base64 32)"; }
 
 make_secrets() {
-  mkdir -p "$state/secrets"
+  mkdir -p -m 700 "$state/secrets"
   secret_file "$state/secrets/keyring.toml" new_keyring
-  secret_file "$state/secrets/token" openssl rand -hex 24
-  secret_file "$state/secrets/webhook-secret" new_webhook_secret
+  secret_file "$state/secrets/master.keys" new_master_keys
 }
 
 daemon_port() { # NAME: a running daemon keeps its port, any other gets a free one
@@ -54,10 +55,8 @@ daemon_port() { # NAME: a running daemon keeps its port, any other gets a free o
   fi
 }
 
-value_of() { sed -n "s/^$2=//p" "$1"; }
-
 bridge_config() {
-  local publisher=$1 consumer=$2 endpoint=$3
+  local publisher=$1 consumer=$2 endpoint=$3 n8n=$4
   cat <<TOML
 # Written by scripts/up; every key: crates/service/config.default.toml
 [database]
@@ -70,6 +69,9 @@ http_url = "$(value_of "$parts/pulsar.env" PULSAR_HTTP_URL)"
 [signing]
 keyring_file = "$state/secrets/keyring.toml"
 
+[encryption]
+master_keys_file = "$state/secrets/master.keys"
+
 [publisher]
 bind = "127.0.0.1:$publisher"
 public_url = "http://127.0.0.1:$publisher"
@@ -79,33 +81,42 @@ bind = "127.0.0.1:$consumer"
 
 [webhook]
 default_url = "http://127.0.0.1:$endpoint/webhook/{workflow_id}"
-
-[[tenants]]
-id = "dealscale"
-api_token_file = "$state/secrets/token"
-webhook_secrets = ["$(cat "$state/secrets/webhook-secret")"]
+n8n_base_url = "$n8n"
 
 # Two workflows that fail, with retries short enough to watch.
 [[routes]]
-tenant = "dealscale"
+tenant = "$first_tenant"
 workflow = "flaky"
 retry = { max_attempts = 3, base_ms = 200, factor = 2.0, max_ms = 2000 }
 
 [[routes]]
-tenant = "dealscale"
+tenant = "$first_tenant"
 workflow = "broken"
 retry = { max_attempts = 2, base_ms = 100, factor = 2.0, max_ms = 1000 }
+TOML
+  [ -z "$n8n" ] || cat <<TOML
+
+# The workflow of that name in the n8n of --n8n.
+[[routes]]
+tenant = "$first_tenant"
+workflow = "receiver"
+webhook_url = "$n8n/webhook/receiver"
 TOML
 }
 
 bridge_env() {
   cat <<ENV
-# source this: what curl and bridgectl need to reach the bridge of scripts/up
-export BRIDGE_URL=http://127.0.0.1:$1
-export BRIDGE_TOKEN=$(cat "$state/secrets/token")
+# source this: what curl, bridgectl and the setup scripts need to reach the bridge of scripts/up
+export BRIDGE_URL=$(daemon_url publisher)
+export BRIDGE_TOKEN=$(cat "$state/secrets/token" 2>/dev/null)
+export BRIDGE_TOKEN_ADMIN_FILE=$admin_token
 export BRIDGE_CONFIG=$config
-CONSUMER_URL=http://127.0.0.1:$2
-ENDPOINT_URL=http://127.0.0.1:$3
+export BRIDGE_PULSAR__ADMIN_TOKEN_FILE=$(value_of "$parts/pulsar.env" PULSAR_ADMIN_TOKEN_FILE)
+export PULSAR_SECRET_KEY_FILE=$(value_of "$parts/pulsar.env" PULSAR_SECRET_KEY_FILE)
+export PULSAR_TOKENS_DIR=$state/pulsar-tokens
+CONSUMER_URL=$(daemon_url consumer)
+ENDPOINT_URL=$(daemon_url endpoint)
+N8N_URL=$(n8n_url)
 RECEIVED=$state/received.jsonl
 export PATH=$bin:\$PATH
 ENV
@@ -115,14 +126,16 @@ ENV
 write_config() {
   local publisher consumer endpoint fresh
   publisher=$(daemon_port publisher) consumer=$(daemon_port consumer) endpoint=$(daemon_port endpoint)
-  fresh=$(bridge_config "$publisher" "$consumer" "$endpoint")
+  fresh=$(bridge_config "$publisher" "$consumer" "$endpoint" "$(n8n_url)")
   config_changed=no
   if [ "$fresh" != "$(cat "$config" 2>/dev/null)" ]; then
     config_changed=yes
     (umask 077 && printf '%s\n' "$fresh" >"$config")
   fi
-  (umask 077 && bridge_env "$publisher" "$consumer" "$endpoint" >"$state/env")
+  write_env
 }
+
+write_env() { (umask 077 && bridge_env >"$state/env"); }
 
 # --- daemons --------------------------------------------------------------------
 
@@ -155,6 +168,7 @@ daemon_start() {
       ;;
     *)
       start_detached "$state/$name.pid" "$logs/$name.log" env -i PATH="$PATH" HOME="$HOME" LANG="${LANG:-C.UTF-8}" \
+        PULSAR_AUTH_TOKEN_FILE="$(value_of "$parts/pulsar.env" "PULSAR_${name^^}_TOKEN_FILE")" \
         "$bin/bridge-$name" --config "$config"
       ;;
   esac
@@ -193,63 +207,18 @@ daemon_stop() {
   say "$1 stopped"
 }
 
-start_daemons() { local name; for name in "${daemons[@]}"; do daemon_start "$name"; done; }
+# The publisher runs by then: the tenant was made through it.
+start_daemons() { daemon_start endpoint && daemon_start consumer; }
 
 bridgectl() {
-  clean BRIDGE_URL="$(daemon_url publisher)" BRIDGE_TOKEN="$(cat "$state/secrets/token")" "$bin/bridgectl" "$@"
+  clean BRIDGE_URL="$(daemon_url publisher)" BRIDGE_TOKEN_FILE="$state/secrets/token" "$bin/bridgectl" "$@"
 }
 
-migrate() { clean "$bin/bridgectl" --config "$config" migrate; }
-
-provision() { clean BRIDGE_CONFIG="$config" BRIDGECTL="$bin/bridgectl" "$repo/scripts/setup-pulsar-topics.sh"; }
-
-# --- three executions -------------------------------------------------------------
-
-json_text() { sed -n "s/.*\"$1\" *: *\"\([^\"]*\)\".*/\1/p" | head -n1; }
-
-publish_one() { # WORKFLOW: prints the execution's id
-  local answer
-  answer=$(bridgectl --json publish --workflow "$1" --payload "{\"lead\": 42, \"asked_for\": \"$1\"}") || return 1
-  grep -o '"execution_id" *: *"[^"]*"' <<<"$answer" | head -n1 | json_text execution_id
+# The administrator's, who also knows the database and the broker.
+bridgectl_admin() {
+  clean BRIDGE_URL="$(daemon_url publisher)" BRIDGE_TOKEN_FILE="$admin_token" \
+    BRIDGE_PULSAR__ADMIN_TOKEN_FILE="$(value_of "$parts/pulsar.env" PULSAR_ADMIN_TOKEN_FILE)" \
+    "$bin/bridgectl" --config "$config" "$@"
 }
 
-state_of() {
-  local answer
-  answer=$(bridgectl --json execution show "$1" 2>/dev/null) || return 1
-  grep -oE '"(state|status)" *: *"[a-z_]*"' <<<"$answer" | head -n1 | sed 's/.*"\([a-z_]*\)"$/\1/'
-}
-
-is_in_state() { [ "$(state_of "$1")" = "$2" ]; }
-
-expect_state() {
-  wait_until 30 is_in_state "$1" "$2" && return 0
-  printf 'error: execution %s is "%s" after 30 s; it should be "%s"\n' "$1" "$(state_of "$1")" "$2" >&2
-  bridgectl execution show "$1" >&2 || true
-  show_log "$logs/consumer.log" 15
-  die "the demonstration failed" "See ./scripts/status and ./scripts/logs"
-}
-
-demo_run() { # leaves the ids in $state/demo
-  local ok flaky broken again
-  curl -sf -m 5 -o /dev/null -X POST "$(daemon_url endpoint)/break"
-  ok=$(publish_one ok) flaky=$(publish_one flaky) broken=$(publish_one broken)
-  expect_state "$ok" succeeded
-  expect_state "$flaky" succeeded
-  expect_state "$broken" dead_lettered
-  curl -sf -m 5 -o /dev/null -X POST "$(daemon_url endpoint)/mend"
-  again=$(bridgectl --json dlq replay "$broken" | grep -o '"execution_id" *: *"[^"]*"' | head -n1 | json_text execution_id)
-  expect_state "$again" succeeded
-  printf 'ok=%s\nflaky=%s\nbroken=%s\nagain=%s\n' "$ok" "$flaky" "$broken" "$again" >"$state/demo"
-}
-
-demo_one() {
-  printf '\n%s\n' "$1"
-  bridgectl execution show "$(value_of "$state/demo" "$2")" | sed 's/^/    /'
-}
-
-demo_show() {
-  demo_one "1. An execution that succeeds at once" ok
-  demo_one "2. Its webhook answers 503 first: it is retried and succeeds" flaky
-  demo_one "3. Its webhook answers 500 each time: it is dead-lettered ..." broken
-  demo_one "   ... and, the webhook being mended, replayed as a new execution" again
-}
+migrate() { bridgectl_admin migrate; }

@@ -39,6 +39,9 @@ wait_until() {
   done
 }
 
+# value_of FILE NAME: of a line NAME=value
+value_of() { sed -n "s/^$2=//p" "$1"; }
+
 # --- ports -----------------------------------------------------------------
 
 # Listeners (state 0A) in the kernel's table: works without ss or lsof, and sees listeners on every address.

@@ -10,8 +10,9 @@ java_is_recent() {
   [[ $major =~ ^[0-9]+$ ]] && [ "$major" -ge 17 ]
 }
 
-# One line for each missing thing: package, megabytes to fetch, what for.
+# missing_packages [npm] [n8n]: one line for each missing thing: package, megabytes to fetch, what for.
 missing_packages() {
+  local wanted=" $* "
   postgres_bin >/dev/null || echo "postgresql 70 the Postgres server, as a private cluster"
   has protoc || echo "protobuf-compiler 5 builds the Pulsar client"
   java_is_recent || echo "java 45 runs Pulsar"
@@ -19,6 +20,11 @@ missing_packages() {
   has cc || echo "gcc 60 compiles and links"
   has openssl || echo "openssl 2 makes keys and tokens"
   has curl || echo "curl 1 asks the parts whether they are healthy"
+  if [[ $wanted == *' npm '* ]]; then has npm || echo "npm 40 fetches what runs on node"; fi
+  if [[ $wanted == *' n8n '* ]] && ! n8n_is_installed; then
+    has make && has g++ || echo "g++ 40 compiles n8n's binding to sqlite"
+    has python3 || echo "python3 20 builds n8n's binding to sqlite"
+  fi
 }
 
 # Prints what will happen before it happens.
@@ -31,6 +37,7 @@ print_plan() {
     while read -r package size purpose; do printf '  %-20s %4s MB  %s\n' "$package" "$size" "$purpose"; done <<<"$missing"
   fi
   pulsar_is_fetched || printf 'It fetches with Maven:\n  %-20s  245 MB  the broker (240 MB unpacked in .bridge/cache)\n' "Pulsar $pulsar_version"
+  if n8n_wanted && ! n8n_is_installed; then printf 'It installs with npm:\n  %-20s  400 MB  n8n (2.4 GB unpacked in .bridge/cache, 3 to 5 minutes)\n' "n8n $n8n_version"; fi
   say "Expected time: $minutes."
   say ""
 }
@@ -44,6 +51,7 @@ install_missing() {
     case $package in
       java) packages+=("$(java_package)") ;;
       gcc) packages+=(gcc libc6-dev) ;;
+      g++) packages+=(g++ make) ;;
       protobuf-compiler) packages+=(protobuf-compiler libprotobuf-dev) ;;
       curl) packages+=(curl ca-certificates) ;;
       *) packages+=("$package") ;;

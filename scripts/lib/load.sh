@@ -7,9 +7,21 @@ lib=$(dirname "${BASH_SOURCE[0]}")
 . "$lib/steps.sh"
 # shellcheck source=lib/postgres.sh
 . "$lib/postgres.sh"
+# shellcheck source=lib/pulsar-keys.sh
+. "$lib/pulsar-keys.sh"
 # shellcheck source=lib/pulsar.sh
 . "$lib/pulsar.sh"
+# shellcheck source=lib/node.sh
+. "$lib/node.sh"
+# shellcheck source=lib/oidc.sh
+. "$lib/oidc.sh"
+# shellcheck source=lib/n8n.sh
+. "$lib/n8n.sh"
 # shellcheck source=lib/install.sh
 . "$lib/install.sh"
 # shellcheck source=lib/bridge.sh
 . "$lib/bridge.sh"
+# shellcheck source=lib/tenant.sh
+. "$lib/tenant.sh"
+# shellcheck source=lib/demo.sh
+. "$lib/demo.sh"

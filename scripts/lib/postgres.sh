@@ -105,7 +105,7 @@ postgres_launch() {
 }
 
 postgres_start() {
-  local state=$1 fresh=$2 data bin port version=''
+  local state=$1 fresh=${option[fresh]} data bin port version=''
   if pid=$(postgres_pid "$state"); then
     if [ "$fresh" = no ]; then say "postgres already runs (pid $pid)"; return 0; fi
     postgres_kill "$state"

@@ -44,12 +44,14 @@ pulsar_java_major() {
 }
 
 pulsar_conf() {
-  local state=$1 broker=$2 web=$3
+  local state=$1
   mkdir -p "$state/pulsar"
   cat >"$state/pulsar/standalone.conf" <<CONF
 clusterName=standalone
-brokerServicePort=$broker
-webServicePort=$web
+brokerServicePort=$(pulsar_port "$state" broker)
+webServicePort=$(pulsar_port "$state" web)
+brokerServicePortTls=$(pulsar_port "$state" broker-tls)
+webServicePortTls=$(pulsar_port "$state" web-tls)
 bindAddress=127.0.0.1
 advertisedAddress=127.0.0.1
 managedLedgerDefaultEnsembleSize=1
@@ -74,6 +76,7 @@ journalSyncData=true
 journalFlushWhenQueueEmpty=true
 # A subscription that has caught up looks for the next message at once, not 10 ms later.
 managedLedgerNewEntriesCheckDelayInMillis=0
+$(pulsar_auth_conf "$state")
 CONF
   cat >"$state/pulsar/log4j2.xml" <<'XML'
 <Configuration status="warn">
@@ -84,7 +87,7 @@ XML
 }
 
 pulsar_launch() {
-  local state=$1 heap=$2 broker=$3 web=$4 bookie=$5 major opened
+  local state=$1 heap=$2 bookie=$3 major opened
   local dir=$state/pulsar jvm=()
   major=$(pulsar_java_major)
   [[ $major =~ ^[0-9]+$ ]] || major=0
@@ -99,7 +102,7 @@ pulsar_launch() {
   if [ "$major" -ge 23 ]; then jvm+=(--sun-misc-unsafe-memory-access=allow); fi
   # C1 and the serial collector: small and quick to start. A load test takes the JVM's own choice.
   if [ "${PULSAR_FAST_JIT:-}" != 1 ]; then jvm+=(-XX:TieredStopAtLevel=1 -XX:+UseSerialGC); fi
-  pulsar_conf "$state" "$broker" "$web"
+  pulsar_conf "$state"
   start_detached "$state/pulsar.pid" "$state/pulsar.log" \
     java "-Xmx$heap" -XX:MaxDirectMemorySize=256m "${jvm[@]}" \
     -Dio.netty.tryReflectionSetAccessible=true -Djava.net.preferIPv4Stack=true \
@@ -110,22 +113,26 @@ pulsar_launch() {
     -cp "$pulsar_home/lib/*" org.apache.pulsar.PulsarStandaloneStarter \
     --config "$dir/standalone.conf" --no-functions-worker --no-stream-storage \
     --metadata-dir "$dir/data/meta" --bookkeeper-dir "$dir/data/bk" --bookkeeper-port "$bookie" -a 127.0.0.1
-  wait_until 120 pulsar_ready "$state" "$web" && pulsar_healthy "$web"
+  wait_until 120 pulsar_ready "$state" && pulsar_healthy "$state"
 }
 
 pulsar_healthy() {
-  [ "$(curl -s -m 2 "http://127.0.0.1:$1/admin/v2/brokers/health" 2>/dev/null)" = ok ]
+  local token url
+  token=$(pulsar_token_file "$1" bridge-admin)
+  url=http://127.0.0.1:$(pulsar_port "$1" web)/admin/v2/brokers/health
+  # The token by a file of curl's own: the command line is everybody's to read.
+  [ "$(curl -s -m 2 -K - "$url" 2>/dev/null <<<"header = \"Authorization: Bearer $(cat "$token")\"")" = ok ]
 }
 
 pulsar_ready() { # an end is found at once, not after the deadline
   pulsar_pid "$1" >/dev/null || return 0
-  pulsar_healthy "$2"
+  pulsar_healthy "$1"
 }
 
 pulsar_pid() { pid_of "$1/pulsar.pid" "$1/pulsar/standalone.conf"; }
 
 pulsar_start() {
-  local state=$1 fresh=$2 heap=$3 pid
+  local state=$1 fresh=${option[fresh]} heap=${option[heap]} pid
   if pid=$(pulsar_pid "$state"); then
     if [ "$fresh" = no ]; then say "pulsar already runs (pid $pid)"; return 0; fi
     pulsar_kill "$state"
@@ -140,6 +147,8 @@ pulsar_start() {
       "Executions live in Postgres: their timers publish what is still due again."
   fi
   mkdir -p "$state/pulsar/data"
+  pulsar_make_keys "$state"
+  pulsar_take_issuer "$state" "${option[oidc]}" "${option[audience]}"
   if ! pulsar_start_on_ports "$state" "$heap"; then
     log_says "$state/pulsar.log" 'Address already in use|BindException' 200 || pulsar_failed "$state"
     pulsar_kill "$state" >/dev/null
@@ -161,16 +170,28 @@ pulsar_bookie_port_is_lost() {
   ! pulsar_pid "$1" >/dev/null && ! port_is_free "$port"
 }
 
+pulsar_port() { sed -n "s/^$2=//p" "$1/pulsar.ports"; }
+
 pulsar_start_on_ports() {
-  local state=$1 broker web bookie
-  broker=$(remembered_port "$state/pulsar.ports" broker)
-  web=$(remembered_port "$state/pulsar.ports" web)
+  local state=$1 name bookie
+  for name in broker web broker-tls web-tls; do remembered_port "$state/pulsar.ports" "$name" >/dev/null; done
   bookie=$(pulsar_bookie_port "$state") || bookie=$(remembered_port "$state/pulsar.ports" bookie)
-  cat >"$state/pulsar.env" <<ENV
-PULSAR_SERVICE_URL=pulsar://127.0.0.1:$broker
-PULSAR_HTTP_URL=http://127.0.0.1:$web
+  pulsar_env "$state" >"$state/pulsar.env"
+  pulsar_launch "$state" "$2" "$bookie"
+}
+
+pulsar_env() {
+  cat <<ENV
+PULSAR_SERVICE_URL=pulsar://127.0.0.1:$(pulsar_port "$1" broker)
+PULSAR_HTTP_URL=http://127.0.0.1:$(pulsar_port "$1" web)
+PULSAR_TLS_URL=pulsar+ssl://127.0.0.1:$(pulsar_port "$1" broker-tls)
+PULSAR_HTTPS_URL=https://127.0.0.1:$(pulsar_port "$1" web-tls)
+PULSAR_CA_FILE=$(pulsar_keys "$1")/ca.pem
+PULSAR_SECRET_KEY_FILE=$(pulsar_keys "$1")/secret.key
+PULSAR_ADMIN_TOKEN_FILE=$(pulsar_token_file "$1" bridge-admin)
+PULSAR_PUBLISHER_TOKEN_FILE=$(pulsar_token_file "$1" bridge-publisher)
+PULSAR_CONSUMER_TOKEN_FILE=$(pulsar_token_file "$1" bridge-consumer)
 ENV
-  pulsar_launch "$state" "$2" "$broker" "$web" "$bookie"
 }
 
 pulsar_failed() {
@@ -206,10 +227,9 @@ pulsar_wipe() {
 }
 
 pulsar_status() {
-  local pid web
+  local pid
   if pid=$(pulsar_pid "$1"); then
-    web=$(sed -n 's/^PULSAR_HTTP_URL=.*://p' "$1/pulsar.env")
-    say "pulsar    running  pid $pid  $(sed -n 's/^PULSAR_SERVICE_URL=//p' "$1/pulsar.env")$(pulsar_healthy "$web" || echo '  NOT HEALTHY')"
+    say "pulsar    running  pid $pid  $(sed -n 's/^PULSAR_SERVICE_URL=//p' "$1/pulsar.env")$(pulsar_healthy "$1" || echo '  NOT HEALTHY')"
   else
     say "pulsar    stopped"
     return 3

@@ -117,12 +117,15 @@ fn dependencies_point_one_way() {
     let middle = ["bridge-protocol"];
     let all = ["bridge-protocol", "bridge-store", "bridge-bus", "bridge-webhook"];
     let daemon = ["bridge-protocol", "bridge-store", "bridge-bus", "bridge-webhook", "bridge-service"];
+    let publisher = [&daemon[..], &["bridge-access"]].concat();
     allowed("bridge-protocol", &[]);
     allowed("bridge-store", &middle);
     allowed("bridge-bus", &middle);
     allowed("bridge-webhook", &middle);
     allowed("bridge-service", &all);
-    allowed("bridge-publisher", &daemon);
+    // What it needs to know of the store it gets from the directory.
+    allowed("bridge-access", &["bridge-protocol", "bridge-service"]);
+    allowed("bridge-publisher", &publisher);
     allowed("bridge-consumer", &daemon);
     allowed("bridgectl", &daemon);
 }
@@ -141,6 +144,29 @@ fn the_protocol_is_pure() {
         for banned in ["std::net", "std::fs", "std::thread", "Utc::now", "SystemTime::now", "async fn"] {
             assert!(!text.contains(banned), "{} has {banned}; the protocol is pure", file.display());
         }
+    }
+}
+
+/// A promise in SECURITY.md without its test is none.
+#[test]
+fn the_threat_model_names_tests_that_exist() {
+    let text = fs::read_to_string(repository().join("SECURITY.md")).unwrap();
+    let names: Vec<(&str, &str)> = text
+        .split('`')
+        .filter_map(|word| word.split_once("::"))
+        .filter(|(file, name)| format!("{file}{name}").chars().all(|c| c.is_ascii_lowercase() || "_0123456789".contains(c)))
+        .collect();
+    assert!(names.len() > 20, "{names:?}");
+    let mut files = Vec::new();
+    for directory in ["tests/integration", "crates"] {
+        sources(&repository().join(directory), &mut files);
+    }
+    for (file, name) in names {
+        let holds = |path: &PathBuf| {
+            path.file_stem().is_some_and(|stem| stem == file)
+                && fs::read_to_string(path).unwrap().contains(&format!("fn {name}("))
+        };
+        assert!(files.iter().any(holds), "SECURITY.md names {file}::{name}, and there is no such test");
     }
 }
 

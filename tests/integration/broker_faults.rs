@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bridge_protocol::Lane;
-use bridge_tests::{Part, Reply, World, eventually};
+use bridge_tests::{Part, Pulsar, Reply, World, eventually};
 use http::StatusCode;
 use serde_json::json;
 
@@ -35,9 +35,11 @@ async fn topics_that_are_unloaded_lose_nothing() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_broker_that_dies_goes_away_and_forgets_everything_loses_nothing() -> anyhow::Result<()> {
     let broker = Part::pulsar().await?;
-    let (service, http) = (broker.value("PULSAR_SERVICE_URL")?, broker.value("PULSAR_HTTP_URL")?);
-    let mut world =
-        World::build().pulsar(&service, &http).route("parked", "is_active = false").start().await?;
+    let mut world = World::build()
+        .pulsar(Pulsar::of(&broker)?)
+        .route("parked", "is_active = false")
+        .start()
+        .await?;
     killed_with_messages_in_flight(&world, &broker).await?;
     away_while_executions_are_accepted(&world, &broker).await?;
     wiped_while_executions_wait(&mut world, &broker).await?;

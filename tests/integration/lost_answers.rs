@@ -108,7 +108,8 @@ async fn a_claim_whose_answer_is_lost_is_returned_unchanged() -> anyhow::Result<
     let outcome = behind.lose(store.claim(claim.clone(), PATIENCE), &row).await?;
     let ClaimAnswer::Claimed(claimed) = outcome? else { panic!("its own claim was refused") };
     assert_eq!(claimed.attempt, 1);
-    assert_eq!(claimed.payload, bridge_store::Payload::Here(br#"{"lead": 7}"#.as_slice().into()));
+    let payload = bridge_store::StoredPayload { bytes: br#"{"lead": 7}"#.as_slice().into(), data_key: None };
+    assert_eq!(claimed.payload, bridge_store::Payload::Here(payload));
     assert_eq!(behind.sql.count(&row).await?, 1, "one attempt");
     let other = seed::claim(&behind.tenant, claim.id, 1);
     assert!(matches!(behind.store.claim(other, PATIENCE).await?, ClaimAnswer::Refused(_)));

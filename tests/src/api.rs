@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::wait::eventually;
@@ -53,6 +53,11 @@ impl Api {
         Self { token: token.to_owned(), ..self.clone() }
     }
 
+    /// The same API for another tenant.
+    pub fn of_tenant(&self, tenant: &str, token: &str) -> Self {
+        Self { tenant: tenant.to_owned(), token: token.to_owned(), ..self.clone() }
+    }
+
     pub async fn post(&self, path: &str, body: &Value) -> Result<Answer, reqwest::Error> {
         self.post_text(path, &body.to_string(), &[("content-type", "application/json")]).await
     }
@@ -75,7 +80,56 @@ impl Api {
     }
 
     pub async fn get(&self, path: &str) -> Result<Answer, reqwest::Error> {
-        self.send(self.http.get(format!("{}{path}", self.base)).bearer_auth(&self.token)).await
+        self.call(Method::GET, path, None).await
+    }
+
+    pub async fn put(&self, path: &str, body: &Value) -> Result<Answer, reqwest::Error> {
+        self.call(Method::PUT, path, Some(body)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Result<Answer, reqwest::Error> {
+        self.call(Method::DELETE, path, None).await
+    }
+
+    /// A request whose executions nobody has to wait for.
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer, reqwest::Error> {
+        self.send(self.request(method, path, body).bearer_auth(&self.token)).await
+    }
+
+    /// With other headers than the own credential.
+    pub async fn call_as(
+        &self,
+        headers: &[(&str, String)],
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer, reqwest::Error> {
+        let mut request = self.request(method, path, body);
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        self.send(request).await
+    }
+
+    /// The token route, as OAuth 2 clients call it.
+    pub async fn login(&self, client: &str, secret: &str, scope: &str) -> Result<Answer, reqwest::Error> {
+        let form = format!("grant_type=client_credentials&scope={}", scope.replace(' ', "+"));
+        let request = self.http.post(format!("{}/oauth2/token", self.base)).basic_auth(client, Some(secret));
+        let form_type = "application/x-www-form-urlencoded";
+        self.send(request.header("content-type", form_type).body(form)).await
+    }
+
+    fn request(&self, method: Method, path: &str, body: Option<&Value>) -> reqwest::RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match body {
+            Some(body) => request.header("content-type", "application/json").body(body.to_string()),
+            None => request,
+        }
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer, reqwest::Error> {

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use bridge_bus::{Admin, BrokerAuth, BusConfig, MessageId, Outgoing, Producers, TopicsFile, topics};
+use bridge_bus::{Admin, BrokerAuth, BusConfig, MessageId, Outgoing, Producers, Tls, TopicsFile, topics};
 use bridge_protocol::{Lane, TenantId, TopicNames};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
-use crate::parts::repository;
+use crate::parts::{Pulsar, repository};
 use crate::wait::eventually;
 
 /// A subscription that nobody reads: what was published stays visible to `peek`.
@@ -23,14 +23,16 @@ pub struct Broker {
 }
 
 impl Broker {
-    pub fn new(service_url: &str, http_url: &str) -> anyhow::Result<Self> {
+    pub fn new(pulsar: &Pulsar) -> anyhow::Result<Self> {
+        let auth = BrokerAuth::TokenFile(pulsar.admin_token.clone());
         let config = BusConfig {
-            service_url: service_url.to_owned(),
-            http_url: http_url.to_owned(),
+            service_url: pulsar.service_url.clone(),
+            http_url: pulsar.http_url.clone(),
+            auth: auth.clone(),
             ..BusConfig::default()
         };
         Ok(Self {
-            admin: Admin::new(http_url, BrokerAuth::None, Duration::from_secs(20))?,
+            admin: Admin::new(&pulsar.http_url, auth, Tls::default(), Duration::from_secs(20))?,
             names: TopicNames::default(),
             config,
             producers: OnceCell::new(),

@@ -8,24 +8,32 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::parts::Pulsar;
 use crate::wait::{eventually, eventually_within};
+
+pub const PUBLISHER: &str = "bridge-publisher";
+pub const CONSUMER: &str = "bridge-consumer";
 
 pub struct Daemon {
     name: &'static str,
     config: PathBuf,
     log: PathBuf,
     port: u16,
+    /// Its role's at the broker.
+    token: PathBuf,
     child: Option<Child>,
     http: reqwest::Client,
 }
 
 impl Daemon {
-    pub fn new(name: &'static str, directory: &Path, port: u16) -> Self {
+    pub fn new(name: &'static str, directory: &Path, port: u16, pulsar: &Pulsar) -> Self {
+        let token = if name == CONSUMER { &pulsar.consumer_token } else { &pulsar.publisher_token };
         Self {
             name,
             config: directory.join("bridge.toml"),
             log: directory.join(format!("{name}-{port}.log")),
             port,
+            token: token.clone(),
             child: None,
             http: crate::http_client(),
         }
@@ -37,18 +45,24 @@ impl Daemon {
 
     /// Starts the process; `environment` beside the configuration file.
     pub fn start(&mut self, environment: &[(&str, &str)]) -> anyhow::Result<()> {
+        self.start_with(environment, &[])
+    }
+
+    pub fn start_with(&mut self, environment: &[(&str, &str)], flags: &[&str]) -> anyhow::Result<()> {
         assert!(self.child.is_none(), "{} runs already", self.name);
         let binary = binary(self.name);
         let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
         let child = Command::new(&binary)
             .arg("--config")
             .arg(&self.config)
+            .args(flags)
             .env_clear()
             .envs(
                 std::env::vars()
                     .filter(|(name, _)| matches!(name.as_str(), "PATH" | "HOME" | "SSL_CERT_DIR")),
             )
             .env("RUST_BACKTRACE", "1")
+            .env("PULSAR_AUTH_TOKEN_FILE", &self.token)
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -124,8 +138,13 @@ impl Daemon {
         Ok(self.http.get(format!("{}/metrics", self.url())).send().await?.error_for_status()?.text().await?)
     }
 
+    /// Everything it has said so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     pub fn log_tail(&self, lines: usize) -> String {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let text = self.log();
         let lines: Vec<&str> = text.lines().rev().take(lines).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }

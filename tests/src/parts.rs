@@ -7,20 +7,53 @@ use std::process::{Command, Output};
 use anyhow::{Context, bail};
 use tempfile::TempDir;
 
-/// The shared parts; nobody may stop, wipe or unbalance them.
-pub struct Shared {
-    pub database_url: String,
-    pub pulsar_url: String,
-    pub pulsar_http: String,
+/// A broker, and what proves to it who somebody is.
+#[derive(Clone, Debug)]
+pub struct Pulsar {
+    pub service_url: String,
+    pub http_url: String,
+    pub tls_url: String,
+    pub https_url: String,
+    pub ca: PathBuf,
+    /// May do everything.
+    pub admin_token: PathBuf,
+    pub publisher_token: PathBuf,
+    pub consumer_token: PathBuf,
+    /// Signs the tokens of further roles.
+    pub secret_key: PathBuf,
 }
 
-impl Shared {
-    pub fn from_env() -> Self {
+impl Pulsar {
+    /// The one that all tests share; nobody may stop, wipe or unbalance it.
+    pub fn shared() -> Self {
+        let file = |name| PathBuf::from(shared(name));
         Self {
-            database_url: shared("BRIDGE_TEST_DATABASE_URL"),
-            pulsar_url: shared("BRIDGE_TEST_PULSAR_URL"),
-            pulsar_http: shared("BRIDGE_TEST_PULSAR_HTTP"),
+            service_url: shared("BRIDGE_TEST_PULSAR_URL"),
+            http_url: shared("BRIDGE_TEST_PULSAR_HTTP"),
+            tls_url: shared("BRIDGE_TEST_PULSAR_TLS_URL"),
+            https_url: shared("BRIDGE_TEST_PULSAR_HTTPS"),
+            ca: file("BRIDGE_TEST_PULSAR_CA"),
+            admin_token: file("BRIDGE_TEST_PULSAR_ADMIN_TOKEN_FILE"),
+            publisher_token: file("BRIDGE_TEST_PULSAR_PUBLISHER_TOKEN_FILE"),
+            consumer_token: file("BRIDGE_TEST_PULSAR_CONSUMER_TOKEN_FILE"),
+            secret_key: file("BRIDGE_TEST_PULSAR_SECRET_KEY"),
         }
+    }
+
+    /// A test's own.
+    pub fn of(part: &Part) -> anyhow::Result<Self> {
+        let file = |name| part.value(name).map(PathBuf::from);
+        Ok(Self {
+            service_url: part.value("PULSAR_SERVICE_URL")?,
+            http_url: part.value("PULSAR_HTTP_URL")?,
+            tls_url: part.value("PULSAR_TLS_URL")?,
+            https_url: part.value("PULSAR_HTTPS_URL")?,
+            ca: file("PULSAR_CA_FILE")?,
+            admin_token: file("PULSAR_ADMIN_TOKEN_FILE")?,
+            publisher_token: file("PULSAR_PUBLISHER_TOKEN_FILE")?,
+            consumer_token: file("PULSAR_CONSUMER_TOKEN_FILE")?,
+            secret_key: file("PULSAR_SECRET_KEY_FILE")?,
+        })
     }
 }
 
@@ -48,13 +81,22 @@ impl Part {
         Self::start_new("pulsar").await
     }
 
+    /// Takes half a gigabyte; workflows and credentials of `import` are there and active.
+    pub async fn n8n(import: &Path) -> anyhow::Result<Self> {
+        Self::start_with("n8n", &["--import", &import.display().to_string()]).await
+    }
+
     async fn start_new(kind: &'static str) -> anyhow::Result<Self> {
+        Self::start_with(kind, &[]).await
+    }
+
+    async fn start_with(kind: &'static str, flags: &[&str]) -> anyhow::Result<Self> {
         use std::os::unix::fs::PermissionsExt;
         // Open for the user postgres, under which the server runs when the tests run as root.
         let open = std::fs::Permissions::from_mode(0o755);
         let state = tempfile::Builder::new().prefix("bridge-part-").permissions(open).tempdir_in("/tmp")?;
         let part = Self { kind, state };
-        part.run("start", &[]).await?;
+        part.run("start", flags).await?;
         Ok(part)
     }
 

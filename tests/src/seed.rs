@@ -19,6 +19,7 @@ pub fn new_execution(tenant: &TenantId) -> NewExecution {
         kind: None,
         psh: PayloadHash::of(&payload),
         payload,
+        data_key: None,
         metadata: None,
         traceparent: None,
         idempotency: None,

@@ -1,14 +1,20 @@
 //! The configuration a world runs with: everything that makes a person wait in production is short here.
 
 use std::fmt::Write;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bridge_protocol::ApiKey;
+
+use crate::parts::Pulsar;
 
 /// One tenant of a world.
 #[derive(Clone, Debug)]
 pub struct Tenant {
     pub id: String,
+    /// An API key with every scope of a tenant.
     pub token: String,
     pub webhook_secret: String,
 }
@@ -18,7 +24,7 @@ impl Tenant {
         let secret = STANDARD.encode(rand::random::<[u8; 32]>());
         Self {
             id: crate::unique("t"),
-            token: crate::unique("token-of-a-test"),
+            token: ApiKey::generate(&mut rand::rng()).expose().to_owned(),
             webhook_secret: format!("whsec_{secret}"),
         }
     }
@@ -57,6 +63,7 @@ const SHORT: &[(&str, &str)] = &[
     ("consumer.heal_after_ms", "5000"),
     ("consumer.drain_ms", "10000"),
     ("publisher.drain_ms", "5000"),
+    ("auth.directory_poll_ms", "100"),
     ("webhook.connect_timeout_ms", "1000"),
     // A test that wants the breaker says so: here one endpoint stands for all webhooks.
     ("breaker.failures", "100000"),
@@ -67,12 +74,12 @@ const SHORT: &[(&str, &str)] = &[
 
 pub struct Places {
     pub database_url: String,
-    pub pulsar_url: String,
-    pub pulsar_http: String,
+    pub pulsar: Pulsar,
     pub publisher_port: u16,
     pub consumer_port: u16,
     pub webhook_url: String,
     pub keyring_file: String,
+    pub master_keys_file: String,
 }
 
 impl Settings {
@@ -84,12 +91,14 @@ impl Settings {
             keys.push((key.to_owned(), value));
         };
         set("database.url", format!("{:?}", places.database_url));
-        set("pulsar.service_url", format!("{:?}", places.pulsar_url));
-        set("pulsar.http_url", format!("{:?}", places.pulsar_http));
+        set("pulsar.service_url", format!("{:?}", places.pulsar.service_url));
+        set("pulsar.http_url", format!("{:?}", places.pulsar.http_url));
         set("pulsar.tenant", format!("{:?}", self.tenants[0].id));
         set("publisher.bind", format!("\"127.0.0.1:{}\"", places.publisher_port));
+        set("publisher.public_url", format!("\"http://127.0.0.1:{}\"", places.publisher_port));
         set("consumer.bind", format!("\"127.0.0.1:{}\"", places.consumer_port));
         set("signing.keyring_file", format!("{:?}", places.keyring_file));
+        set("encryption.master_keys_file", format!("{:?}", places.master_keys_file));
         set("webhook.default_url", format!("{:?}", places.webhook_url));
         for (key, value) in &self.overrides {
             set(key, value.clone());
@@ -99,12 +108,7 @@ impl Settings {
             writeln!(text, "{key} = {value}").unwrap();
         }
         for tenant in &self.tenants {
-            let Tenant { id, token, webhook_secret } = tenant;
-            writeln!(
-                text,
-                "[[tenants]]\nid = {id:?}\napi_token = {token:?}\nwebhook_secrets = [{webhook_secret:?}]"
-            )
-            .unwrap();
+            let id = &tenant.id;
             for (workflow, route) in &self.routes {
                 writeln!(text, "[[routes]]\ntenant = {id:?}\nworkflow = {workflow:?}\n{route}").unwrap();
             }
@@ -114,6 +118,31 @@ impl Settings {
 }
 
 pub fn keyring(kid: &str) -> String {
+    format!("signing = {kid:?}\n{}", key_entry(kid))
+}
+
+/// One more key for a ring.
+pub fn key_entry(kid: &str) -> String {
     let secret = STANDARD.encode(rand::random::<[u8; 32]>());
-    format!("signing = {kid:?}\n[[keys]]\nkid = {kid:?}\nalg = \"HS256\"\nsecret = {secret:?}\n")
+    format!("[[keys]]\nkid = {kid:?}\nalg = \"HS256\"\nsecret = {secret:?}\n")
+}
+
+/// A ring that signs, and one that only verifies.
+pub fn eddsa_keyrings(kid: &str) -> (String, String) {
+    let pem = |arguments: &[&str], input: &str| {
+        let mut command = Command::new("openssl");
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("openssl is installed");
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+    };
+    let private = pem(&["genpkey", "-algorithm", "ed25519"], "");
+    let public = pem(&["pkey", "-pubout"], &private);
+    let entry = format!("[[keys]]\nkid = {kid:?}\nalg = \"EdDSA\"\npublic_pem = {public:?}\n");
+    (format!("signing = {kid:?}\n{entry}private_pem = {private:?}\n"), entry)
+}
+
+/// A text of master keys with one key.
+pub fn master_keys(id: &str) -> String {
+    format!("{id}:{}", STANDARD.encode(rand::random::<[u8; 32]>()))
 }

@@ -10,10 +10,11 @@ use tempfile::TempDir;
 use crate::api::{Api, Book, state_of};
 use crate::broker::Broker;
 use crate::chaos::ChaosProxy;
-use crate::daemon::{Daemon, free_port};
+use crate::daemon::{CONSUMER, Daemon, PUBLISHER, free_port};
 use crate::endpoint::Endpoint;
-use crate::parts::Shared;
-use crate::settings::{Places, Settings, Tenant, keyring};
+use crate::parts::Pulsar;
+use crate::register::Registrar;
+use crate::settings::{Places, Settings, Tenant, keyring, master_keys};
 use crate::sql::Sql;
 use crate::wait::eventually;
 
@@ -28,6 +29,11 @@ pub struct World {
     pub store: Store,
     pub sql: Sql,
     pub keyring: Keyring,
+    pub pulsar: Pulsar,
+    /// Writes tenants and credentials as the administrators' routes do.
+    pub registrar: Registrar,
+    /// An API key with the scope admin, and nothing else.
+    pub admin_token: String,
     /// Between the daemons and Postgres, when it was asked for.
     pub proxy: Option<ChaosProxy>,
     book: Book,
@@ -38,9 +44,10 @@ pub struct World {
 pub struct Builder {
     settings: Settings,
     database_url: Option<String>,
-    pulsar: Option<(String, String)>,
+    pulsar: Option<Pulsar>,
     publisher_environment: Vec<(&'static str, String)>,
     consumer: Option<Vec<(&'static str, String)>>,
+    starts_publisher: bool,
     behind_proxy: bool,
 }
 
@@ -53,6 +60,7 @@ impl World {
             pulsar: None,
             publisher_environment: Vec::new(),
             consumer: Some(Vec::new()),
+            starts_publisher: true,
             behind_proxy: false,
         }
     }
@@ -78,6 +86,16 @@ impl World {
         Api::new(self.publisher.url(), &tenant.id, &tenant.token, self.book.clone())
     }
 
+    /// The administrators' API.
+    pub fn admin(&self) -> Api {
+        self.api.with_token(&self.admin_token)
+    }
+
+    /// The file with the daemons' configuration; keyring.toml and master.keys lie beside it.
+    pub fn file(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
+    }
+
     /// The route of a workflow is active from the daemons' next start on.
     pub fn activate(&self, workflow: &str) -> anyhow::Result<()> {
         let file = self.directory.path().join("bridge.toml");
@@ -90,8 +108,9 @@ impl World {
     /// A second daemon of the same configuration.
     pub fn another(&self, name: &'static str) -> (Daemon, Vec<(&'static str, String)>) {
         let port = free_port();
-        let key = if name == "bridge-consumer" { "BRIDGE_CONSUMER__BIND" } else { "BRIDGE_PUBLISHER__BIND" };
-        (Daemon::new(name, self.directory.path(), port), vec![(key, format!("127.0.0.1:{port}"))])
+        let key = if name == CONSUMER { "BRIDGE_CONSUMER__BIND" } else { "BRIDGE_PUBLISHER__BIND" };
+        let daemon = Daemon::new(name, self.directory.path(), port, &self.pulsar);
+        (daemon, vec![(key, format!("127.0.0.1:{port}"))])
     }
 
     /// The invariant that lets the bridge lose every message of the broker.
@@ -124,8 +143,14 @@ impl World {
     }
 
     /// `settle`, then both daemons leave politely.
-    pub async fn finish(mut self) -> anyhow::Result<()> {
+    pub async fn finish(self) -> anyhow::Result<()> {
         self.settle().await?;
+        self.leave().await
+    }
+
+    /// For a world whose executions cannot all be looked at any more.
+    pub async fn leave(mut self) -> anyhow::Result<()> {
+        self.every_live_execution_has_its_timer().await?;
         let (publisher, consumer) = (&mut self.publisher, &mut self.consumer);
         tokio::try_join!(leave_politely(publisher), leave_politely(consumer))?;
         self.store.close().await;
@@ -169,20 +194,34 @@ impl Builder {
         self
     }
 
-    pub fn pulsar(mut self, service_url: &str, http_url: &str) -> Self {
-        self.pulsar = Some((service_url.to_owned(), http_url.to_owned()));
+    pub fn pulsar(mut self, pulsar: Pulsar) -> Self {
+        self.pulsar = Some(pulsar);
+        self
+    }
+
+    pub fn publisher_environment(mut self, name: &'static str, value: &str) -> Self {
+        self.publisher_environment.push((name, value.to_owned()));
+        self
+    }
+
+    /// `__OWN__` in the value stands for the first tenant.
+    pub fn publisher_environment_of_tenant(self, name: &'static str, value: &str) -> Self {
+        let value = value.replace("__OWN__", &self.settings.tenants[0].id);
+        self.publisher_environment(name, &value)
+    }
+
+    pub fn consumer_environment(mut self, name: &'static str, value: &str) -> Self {
+        self.consumer.get_or_insert_default().push((name, value.to_owned()));
         self
     }
 
     /// The publisher dies at this place.
-    pub fn publisher_dies_at(mut self, place: &str) -> Self {
-        self.publisher_environment.push(("BRIDGE_FAILPOINT", place.to_owned()));
-        self
+    pub fn publisher_dies_at(self, place: &str) -> Self {
+        self.publisher_environment("BRIDGE_FAILPOINT", place)
     }
 
-    pub fn consumer_dies_at(mut self, place: &str) -> Self {
-        self.consumer.get_or_insert_default().push(("BRIDGE_FAILPOINT", place.to_owned()));
-        self
+    pub fn consumer_dies_at(self, place: &str) -> Self {
+        self.consumer_environment("BRIDGE_FAILPOINT", place)
     }
 
     /// The daemons, and only they, reach Postgres through `World::proxy`.
@@ -197,9 +236,16 @@ impl Builder {
         self
     }
 
+    /// The publisher is started by the test, later.
+    pub fn without_publisher(mut self) -> Self {
+        self.starts_publisher = false;
+        self
+    }
+
     pub async fn start(self) -> anyhow::Result<World> {
         let directory = tempfile::Builder::new().prefix("bridge-world-").tempdir()?;
-        let (database_url, pulsar_url, pulsar_http) = self.parts().await?;
+        let database_url = self.own_database().await?;
+        let pulsar = self.pulsar.clone().unwrap_or_else(Pulsar::shared);
         let store = Store::open(StoreConfig::new(&database_url))?;
         store.migrate(Utc::now()).await?;
         let endpoint = Endpoint::start().await?;
@@ -211,18 +257,25 @@ impl Builder {
         };
         let places = Places {
             database_url: daemons_url,
-            pulsar_url: pulsar_url.clone(),
-            pulsar_http: pulsar_http.clone(),
+            pulsar: pulsar.clone(),
             publisher_port: free_port(),
             consumer_port: free_port(),
             webhook_url: endpoint.url(),
             keyring_file: directory.path().join("keyring.toml").display().to_string(),
+            master_keys_file: directory.path().join("master.keys").display().to_string(),
         };
         let keys = keyring("test-1");
         std::fs::write(&places.keyring_file, &keys)?;
+        let master = master_keys("m1");
+        std::fs::write(&places.master_keys_file, &master)?;
+        let registrar = Registrar::new(store.clone(), &master)?;
+        for tenant in &self.settings.tenants {
+            registrar.tenant(tenant).await?;
+        }
+        let admin_token = registrar.admin().await?;
         std::fs::write(directory.path().join("bridge.toml"), self.settings.toml(&places))?;
-        let publisher = Daemon::new("bridge-publisher", directory.path(), places.publisher_port);
-        let consumer = Daemon::new("bridge-consumer", directory.path(), places.consumer_port);
+        let publisher = Daemon::new(PUBLISHER, directory.path(), places.publisher_port, &pulsar);
+        let consumer = Daemon::new(CONSUMER, directory.path(), places.consumer_port, &pulsar);
         let book = Book::default();
         let first = &self.settings.tenants[0];
         let mut world = World {
@@ -231,37 +284,36 @@ impl Builder {
             endpoint,
             publisher,
             consumer,
-            broker: Broker::new(&pulsar_url, &pulsar_http)?,
+            broker: Broker::new(&pulsar)?,
             store,
             sql: Sql::new(database_url),
             keyring: Keyring::from_toml(&keys)?,
+            pulsar,
+            registrar,
+            admin_token,
             proxy,
             book,
             directory,
             finished: false,
         };
         world.broker.provision(&world.tenant_ids()).await?;
-        world.publisher.start(&borrowed(&self.publisher_environment))?;
+        if self.starts_publisher {
+            world.publisher.start(&borrowed(&self.publisher_environment))?;
+        }
         if let Some(environment) = &self.consumer {
             world.consumer.start(&borrowed(environment))?;
             world.consumer.ready().await;
         }
-        world.publisher.ready().await;
+        if self.starts_publisher {
+            world.publisher.ready().await;
+        }
         Ok(world)
     }
 
-    async fn parts(&self) -> anyhow::Result<(String, String, String)> {
-        let shared_database = || crate::parts::shared("BRIDGE_TEST_DATABASE_URL");
-        let server = Sql::new(self.database_url.clone().unwrap_or_else(shared_database));
-        let database_url = server.create_database(&crate::unique("bridge-test")).await?;
-        let (pulsar_url, pulsar_http) = match &self.pulsar {
-            Some(own) => own.clone(),
-            None => {
-                let shared = Shared::from_env();
-                (shared.pulsar_url, shared.pulsar_http)
-            }
-        };
-        Ok((database_url, pulsar_url, pulsar_http))
+    async fn own_database(&self) -> anyhow::Result<String> {
+        let shared = || crate::parts::shared("BRIDGE_TEST_DATABASE_URL");
+        let server = Sql::new(self.database_url.clone().unwrap_or_else(shared));
+        server.create_database(&crate::unique("bridge-test")).await
     }
 }
 

@@ -15,7 +15,7 @@ async fn an_execution_that_fails_once_is_seen_twice() {
     local.spawn_local(serve(listener, endpoint.clone()));
     local
         .run_until(async {
-            let target = Target::resolve(&url.parse().unwrap(), None).await.unwrap();
+            let target = Target::resolve(&url.parse().unwrap(), &[]).await.unwrap();
             let mut connection = target.connect().await.unwrap();
             // Without an execution id every request to the flaky path is a first one.
             let (status, _) = connection.post_json("/webhook/flaky", "{}".into()).await.unwrap();

@@ -1,11 +1,13 @@
 //! What the bridge answers, as far as people are shown it. Fields that a newer bridge adds are
 //! passed over, so an older bridgectl keeps working.
 
+pub mod admin;
+
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-type Time = DateTime<Utc>;
+pub type Time = DateTime<Utc>;
 
 #[derive(Deserialize)]
 pub struct Problem {

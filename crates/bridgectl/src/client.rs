@@ -13,6 +13,8 @@ use crate::{Exit, Failure};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// Removing a tenant removes its rows in many small transactions.
+const REMOVAL_LIMIT: Duration = Duration::from_secs(900);
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Bridge")]
@@ -29,6 +31,10 @@ pub struct Connection {
 }
 
 impl Connection {
+    pub fn has_token(&self) -> bool {
+        self.token.is_some() || self.token_file.is_some()
+    }
+
     pub fn open(self) -> Result<Client, Failure> {
         let token = match (self.token, self.token_file) {
             (Some(token), _) => token,
@@ -42,7 +48,7 @@ impl Connection {
         };
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_LIMIT)
-            .timeout(ANSWER_LIMIT)
+            .read_timeout(ANSWER_LIMIT)
             .user_agent(concat!("bridgectl/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| Failure::because(Exit::Failed, error))?;
@@ -67,38 +73,104 @@ pub struct Answer<T> {
 }
 
 impl Client {
+    #[cfg(test)]
+    pub fn at(base: &str) -> Self {
+        let _there = rustls::crypto::ring::default_provider().install_default();
+        // Unwrap safety: a test's panic is its report.
+        let http = reqwest::Client::builder().build().expect("a client without settings");
+        Self { http, base: base.to_owned(), token: String::new() }
+    }
+
     pub async fn get<T: DeserializeOwned>(
         &self,
         path: &str,
         query: &[(&str, String)],
     ) -> Result<Answer<T>, Failure> {
+        self.send(self.http.request(Method::GET, self.url(path, query)?).timeout(ANSWER_LIMIT)).await
+    }
+
+    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: String) -> Result<Answer<T>, Failure> {
+        self.with_body(Method::POST, path, &[], body).await
+    }
+
+    pub async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        body: String,
+    ) -> Result<Answer<T>, Failure> {
+        self.with_body(Method::PUT, path, query, body).await
+    }
+
+    pub async fn delete<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<Answer<T>, Failure> {
+        self.send(self.http.request(Method::DELETE, self.url(path, query)?).timeout(REMOVAL_LIMIT)).await
+    }
+
+    /// Writes an answer of any length as it comes; each piece has the usual time limit.
+    pub async fn copy(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        to: &mut impl std::io::Write,
+    ) -> Result<(), Failure> {
+        let request = self.http.request(Method::GET, self.url(path, query)?);
+        let mut answer = request.bearer_auth(&self.token).send().await.map_err(|e| self.unreachable(e))?;
+        let status = answer.status();
+        if !status.is_success() {
+            let text = answer.text().await.map_err(|error| self.unreachable(error))?;
+            return Err(refusal(status, &text));
+        }
+        while let Some(piece) = answer.chunk().await.map_err(|error| self.unreachable(error))? {
+            to.write_all(&piece).map_err(|error| {
+                Failure::new(Exit::Failed, format!("what the bridge answered cannot be written: {error}"))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A link of an answer; a bridge that does not know its public URL answers relative ones.
+    pub fn absolute(&self, link: &str) -> String {
+        if link.starts_with('/') { format!("{}{link}", self.base) } else { link.to_owned() }
+    }
+
+    fn url(&self, path: &str, query: &[(&str, String)]) -> Result<Url, Failure> {
         let mut url = Url::parse(&format!("{}{path}", self.base)).map_err(|error| {
             Failure::new(Exit::Usage, format!("{}{path} is not a URL: {error}", self.base))
         })?;
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        self.send(self.http.request(Method::GET, url)).await
+        Ok(url)
     }
 
-    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: String) -> Result<Answer<T>, Failure> {
-        let request = self.http.request(Method::POST, format!("{}{path}", self.base));
+    async fn with_body<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, String)],
+        body: String,
+    ) -> Result<Answer<T>, Failure> {
+        let request = self.http.request(method, self.url(path, query)?).timeout(ANSWER_LIMIT);
         let request = request.header(http::header::CONTENT_TYPE, "application/json");
         self.send(request.body(body)).await
+    }
+
+    fn unreachable(&self, error: reqwest::Error) -> Failure {
+        let error = anyhow::Error::from(error).context(format!("the bridge at {} did not answer", self.base));
+        Failure::because(Exit::Unavailable, error)
     }
 
     async fn send<T: DeserializeOwned>(
         &self,
         request: reqwest::RequestBuilder,
     ) -> Result<Answer<T>, Failure> {
-        let unreachable = |error: reqwest::Error| {
-            let error =
-                anyhow::Error::from(error).context(format!("the bridge at {} did not answer", self.base));
-            Failure::because(Exit::Unavailable, error)
-        };
-        let answer = request.bearer_auth(&self.token).send().await.map_err(unreachable)?;
+        let answer = request.bearer_auth(&self.token).send().await.map_err(|e| self.unreachable(e))?;
         let status = answer.status();
-        let text = answer.text().await.map_err(unreachable)?;
+        let text = answer.text().await.map_err(|error| self.unreachable(error))?;
         if !status.is_success() {
             return Err(refusal(status, &text));
         }

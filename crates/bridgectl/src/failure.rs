@@ -44,6 +44,9 @@ impl fmt::Display for Failure {
 
 /// `println!` panics when the reader of a pipe has left, as `| head` does.
 pub fn print(text: &str) -> ExitCode {
+    if text.is_empty() {
+        return ExitCode::SUCCESS;
+    }
     match writeln!(std::io::stdout(), "{}", text.trim_end()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             eprintln!("bridgectl: cannot write the answer: {error}");

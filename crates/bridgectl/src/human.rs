@@ -1,7 +1,11 @@
 //! Answers as people read them.
 
+pub mod audit;
+pub mod clients;
+pub mod keys;
 pub mod list;
 pub mod published;
+pub mod tenants;
 pub mod timeline;
 
 use chrono::{DateTime, Utc};

@@ -1,11 +1,15 @@
-//! The operators' command: publishes, shows and replays executions over the bridge's HTTP API;
-//! sets up the database and the topics.
+//! The operators' command: tenants, callers, keys and executions over the bridge's HTTP API; sets up the database, the
+//! first operator and the broker.
 #![forbid(unsafe_code)]
 
 mod answers;
+mod args;
+mod broker;
 mod client;
 mod failure;
 mod human;
+mod n8n;
+mod progress;
 mod verbs;
 
 use std::process::ExitCode;
@@ -14,7 +18,9 @@ use clap::{Parser, Subcommand};
 
 use client::Connection;
 use failure::{Exit, Failure};
-use verbs::{Setup, dlq, execution, migrate, publish, topics};
+use verbs::{
+    Setup, admin, audit, clients, credential, dlq, execution, key, migrate, publish, roles, tenant, topics,
+};
 
 /// Speaks to the bridge for its operators.
 ///
@@ -38,9 +44,30 @@ struct Cli {
 enum Verb {
     /// Bring the database's schema up to date (reads the configuration, not the HTTP API)
     Migrate,
+    /// The first operator (reads the configuration, not the HTTP API)
+    #[command(subcommand)]
+    Admin(admin::Verb),
     /// Pulsar's tenants, namespaces, topics and subscriptions
     #[command(subcommand)]
     Topics(topics::Verb),
+    /// The daemons' and tenants' own tokens at the broker
+    #[command(subcommand)]
+    Roles(roles::Verb),
+    /// Tenants, from nothing to a credential for n8n
+    #[command(subcommand)]
+    Tenant(tenant::Verb),
+    /// Who may call: service accounts and API keys
+    #[command(subcommand)]
+    Client(clients::Verb),
+    /// What the bridge shows to a tenant's webhooks
+    #[command(subcommand)]
+    Credential(credential::Verb),
+    /// Keys and secrets: rotate and destroy
+    #[command(subcommand)]
+    Key(key::Verb),
+    /// Who did what
+    #[command(subcommand)]
+    Audit(audit::Verb),
     /// Publish one execution
     Publish(publish::Args),
     /// Look at executions
@@ -70,7 +97,14 @@ async fn run(cli: Cli) -> Result<String, Failure> {
     let json = cli.json;
     match cli.verb {
         Verb::Migrate => migrate::run(&cli.setup, json).await,
-        Verb::Topics(verb) => topics::run(&cli.setup, verb, json).await,
+        Verb::Admin(verb) => admin::run(&cli.setup, verb, json).await,
+        Verb::Topics(verb) => topics::run(&cli.setup, cli.connection, verb, json).await,
+        Verb::Roles(verb) => roles::run(&cli.setup, verb, json),
+        Verb::Tenant(verb) => tenant::run(&cli.connection.open()?, &cli.setup, verb, json).await,
+        Verb::Client(verb) => clients::run(&cli.connection.open()?, verb, json).await,
+        Verb::Credential(verb) => credential::run(&cli.connection.open()?, verb, json).await,
+        Verb::Key(verb) => key::run(cli.connection, verb, json).await,
+        Verb::Audit(verb) => audit::run(&cli.connection.open()?, verb, json).await,
         Verb::Publish(args) => publish::run(&cli.connection.open()?, args, json).await,
         Verb::Execution(verb) => execution::run(&cli.connection.open()?, verb, json).await,
         Verb::Dlq(verb) => dlq::run(&cli.connection.open()?, verb, json).await,

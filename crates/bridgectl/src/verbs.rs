@@ -1,9 +1,16 @@
 //! One file a group of verbs.
 
+pub mod admin;
+pub mod audit;
+pub mod clients;
+pub mod credential;
 pub mod dlq;
 pub mod execution;
+pub mod key;
 pub mod migrate;
 pub mod publish;
+pub mod roles;
+pub mod tenant;
 pub mod topics;
 
 use std::path::PathBuf;
@@ -12,7 +19,7 @@ use bridge_service::config::{Config, Role};
 
 use crate::{Exit, Failure};
 
-/// What `migrate` and `topics` need; the other verbs know only the HTTP API.
+/// What the verbs need that speak to the database or the broker; the others know only the HTTP API.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Bridge")]
 pub struct Setup {

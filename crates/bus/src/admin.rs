@@ -5,43 +5,59 @@ mod error;
 mod http;
 mod namespaces;
 mod objects;
+mod permissions;
 
 pub use backlog::TopicBacklog;
 pub use error::{AdminError, Problem};
-pub use namespaces::{BacklogQuota, InactiveTopics, NamespacePolicies, Retention};
+pub use namespaces::{BacklogQuota, InactiveTopics, NamespacePolicies, NewNamespace, Retention};
 pub use objects::Peeked;
+pub use permissions::AuthPolicies;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::auth::Bearer;
-use crate::config::BrokerAuth;
+use tokio::sync::OnceCell;
+
+use crate::auth::Credentials;
+use crate::config::{BrokerAuth, Tls};
 
 /// Speaks to the broker's `/admin/v2`. Cheap to clone; clones share the connections.
 #[derive(Clone)]
 pub struct Admin {
     base: String,
-    bearer: Bearer,
+    credentials: Credentials,
     timeout: Duration,
     http: reqwest::Client,
+    /// Whether a subscription's creation makes its plain topic too: asked once.
+    makes_topics: Arc<OnceCell<bool>>,
 }
 
 impl Admin {
     /// `timeout` bounds each call as a whole, redirects included.
-    pub fn new(http_url: &str, auth: BrokerAuth, timeout: Duration) -> Result<Self, AdminError> {
+    pub fn new(http_url: &str, auth: BrokerAuth, tls: Tls, timeout: Duration) -> Result<Self, AdminError> {
         crate::client::install_crypto();
         let base = http_url.trim_end_matches('/').to_owned();
         let parsed = url::Url::parse(&base).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         if parsed.is_none_or(|url| url.host_str().is_none()) {
             return Err(AdminError::new("set up", &base, Problem::BadUrl));
         }
-        let http = reqwest::Client::builder()
+        let mut builder = reqwest::Client::builder();
+        if tls.ca_file.is_some() {
+            let certificates = tls.certificates_now();
+            let bad = |error| AdminError::new("set up", &base, Problem::Certificates(error));
+            builder = builder.tls_certs_only(certificates.map_err(bad)?);
+        }
+        let http = builder
+            .tls_danger_accept_invalid_hostnames(!tls.verify_hostname)
             .connect_timeout(timeout)
             .timeout(timeout)
             // Followed by hand: the library drops the credential on the way to another host.
             .redirect(reqwest::redirect::Policy::none())
             .pool_idle_timeout(Duration::from_secs(20))
+            .tcp_nodelay(true)
             .build()
             .map_err(|error| AdminError::new("set up", &base, Problem::Transport(error)))?;
-        Ok(Self { base, bearer: Bearer::new(auth), timeout, http })
+        let credentials = Credentials::new(&auth, &tls, timeout);
+        Ok(Self { base, credentials, timeout, http, makes_topics: Arc::default() })
     }
 }

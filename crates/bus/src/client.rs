@@ -7,11 +7,13 @@ use pulsar::{ConnectionRetryOptions, OperationRetryOptions, Pulsar, TokioExecuto
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::auth;
+use crate::auth::{Credentials, chain};
 use crate::config::BusConfig;
 use crate::detached::{Overdue, detached};
 use crate::fault::Fault;
+use crate::handshake;
 use crate::jitter::Jitter;
+use crate::tls;
 
 pub(crate) type Client = Pulsar<TokioExecutor>;
 
@@ -34,11 +36,23 @@ enum Ask {
 pub(crate) struct Keeper {
     asks: mpsc::Sender<Ask>,
     generation: watch::Receiver<Option<u64>>,
+    fault: watch::Receiver<Option<Arc<str>>>,
 }
 
 /// Opens one connection to the broker and proves the credential.
-pub(crate) async fn connect(config: &BusConfig, outbound: usize) -> Result<Client, Fault> {
+pub(crate) async fn connect(
+    config: &BusConfig,
+    credentials: &Credentials,
+    outbound: usize,
+) -> Result<Client, Fault> {
     install_crypto();
+    // Asked for beforehand, because the library hides why there is none.
+    let token = credentials.token().await.map_err(|error| Fault::Credential(error.told()))?;
+    let authorities = if config.service_url.starts_with("pulsar+ssl:") {
+        config.tls.clone().authorities().await.map_err(|error| Fault::Certificate(chain(&error)))?
+    } else {
+        Vec::new()
+    };
     let mut builder = Pulsar::builder(config.service_url.clone(), TokioExecutor)
         .with_connection_retry_options(ConnectionRetryOptions {
             min_backoff: Duration::from_millis(100),
@@ -57,14 +71,32 @@ pub(crate) async fn connect(config: &BusConfig, outbound: usize) -> Result<Clien
             max_retries: Some(0),
         })
         .with_outbound_channel_size(outbound);
-    if let Some(provider) = auth::provider(&config.auth) {
+    if !authorities.is_empty() {
+        // The library adds them to the public ones it has built in, and it always verifies the host's name.
+        builder = builder.with_certificate_chain(tls::pem(&authorities));
+    }
+    if let Some(provider) = credentials.provider() {
         builder = builder.with_auth_provider(provider);
     }
     // Connecting may look up a name, shake hands and fetch an OAuth2 token before the operation itself.
     let deadline = config.connection_timeout + config.operation_timeout;
-    match detached(deadline, builder.build()).await {
-        Ok(built) => built.map_err(|error| Fault::of(&error)),
-        Err(Overdue) => Err(Fault::TimedOut(format!("no connection within {deadline:?}"))),
+    let fault = match detached(deadline, builder.build()).await {
+        Ok(Ok(client)) => return Ok(client),
+        Ok(Err(error)) => Fault::of(&error),
+        Err(Overdue) => return Err(Fault::TimedOut(format!("no connection within {deadline:?}"))),
+    };
+    let attempt = handshake::Attempt {
+        service_url: &config.service_url,
+        token,
+        authorities: &authorities,
+        limit: config.connection_timeout,
+    };
+    match handshake::why(attempt).await.unwrap_or(fault) {
+        Fault::Credential(text) => {
+            credentials.refused();
+            Err(Fault::Credential(format!("it says: {text}; {}", credentials.remedy())))
+        }
+        other => Err(other),
     }
 }
 
@@ -77,14 +109,31 @@ impl Keeper {
     pub(crate) fn start(
         name: Arc<str>,
         config: Arc<BusConfig>,
+        credentials: Credentials,
         outbound: usize,
         stop: CancellationToken,
     ) -> Self {
         let (asks, inbox) = mpsc::channel(1024);
         let (up, generation) = watch::channel(None);
-        let task = KeeperTask { name, config, outbound, stop, up, jitter: Jitter::default(), generation: 0 };
+        let (told, fault) = watch::channel(None);
+        let task = KeeperTask {
+            name,
+            config,
+            credentials,
+            outbound,
+            stop,
+            up,
+            told,
+            jitter: Jitter::default(),
+            generation: 0,
+        };
         tokio::spawn(task.run(inbox));
-        Self { asks, generation }
+        Self { asks, generation, fault }
+    }
+
+    /// Why there is no client, in words for the operator; `None` while there is one.
+    pub(crate) fn fault(&self) -> Option<Arc<str>> {
+        self.fault.borrow().clone()
     }
 
     /// Waits until there is a client; `None` when the keeper has stopped.
@@ -109,9 +158,11 @@ impl Keeper {
 struct KeeperTask {
     name: Arc<str>,
     config: Arc<BusConfig>,
+    credentials: Credentials,
     outbound: usize,
     stop: CancellationToken,
     up: watch::Sender<Option<u64>>,
+    told: watch::Sender<Option<Arc<str>>>,
     jitter: Jitter,
     generation: u64,
 }
@@ -154,9 +205,10 @@ impl KeeperTask {
             if self.stop.is_cancelled() {
                 return None;
             }
-            let fault = match connect(&self.config, self.outbound).await {
+            let fault = match connect(&self.config, &self.credentials, self.outbound).await {
                 Ok(client) => {
                     self.generation += 1;
+                    self.told.send_replace(None);
                     tracing::info!(client = %self.name, generation = self.generation, "connected to the broker");
                     return Some(Leased {
                         client,
@@ -167,18 +219,39 @@ impl KeeperTask {
                 Err(fault) => fault,
             };
             metrics::counter!("bridge_bus_connect_failures_total", "fault" => fault.name()).increment(1);
-            let (url, error) = (&self.config.service_url, fault.text());
-            if matches!(fault, Fault::Credential(_)) {
-                tracing::error!(client = %self.name, url, error, "the broker refuses our credential: renew the token or its file; trying again");
-            } else if attempt == 0 {
-                tracing::warn!(client = %self.name, url, error, "cannot reach the broker; trying until it answers");
-            } else {
-                tracing::debug!(client = %self.name, url, error, attempt, "cannot reach the broker yet");
-            }
+            fault.count_refusal();
+            self.tell(&fault, attempt);
             let pause =
                 self.jitter.backoff(&self.name, attempt, Duration::from_millis(250), Duration::from_secs(5));
             attempt += 1;
             self.rest(pause).await;
+        }
+    }
+
+    /// Loud when somebody has to do something, and again when the reason changes.
+    fn tell(&self, fault: &Fault, attempt: u32) {
+        let words = match fault {
+            Fault::Credential(text) => format!("the broker does not let us in: {text}"),
+            Fault::Certificate(text) => text.clone(),
+            other => format!("no connection to the broker: {}", other.text()),
+        };
+        let news = self.told.send_if_modified(|told| {
+            let news = told.as_deref() != Some(words.as_str());
+            *told = Some(words.as_str().into());
+            news
+        });
+        let url = &self.config.service_url;
+        match fault {
+            // Every half minute, for whoever looks at the log's end.
+            Fault::Credential(_) | Fault::Certificate(_) if news || attempt.is_multiple_of(6) => {
+                tracing::error!(client = %self.name, url, error = words, "trying again");
+            }
+            _ if attempt == 0 => {
+                tracing::warn!(client = %self.name, url, error = words, "trying until it answers")
+            }
+            _ => {
+                tracing::debug!(client = %self.name, url, error = words, attempt, "cannot reach the broker yet")
+            }
         }
     }
 

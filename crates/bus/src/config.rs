@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::auth::Credentials;
+
 /// How the daemons prove who they are at the broker.
 #[derive(Clone, Default)]
 pub enum BrokerAuth {
@@ -33,6 +35,21 @@ impl fmt::Debug for BrokerAuth {
     }
 }
 
+/// How the broker proves who it is, over pulsar+ssl:// and https://.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The PEM file of the authorities to trust; None takes the system's.
+    pub ca_file: Option<PathBuf>,
+    /// `false` concerns https:// only: the client of the binary protocol always verifies the name.
+    pub verify_hostname: bool,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self { ca_file: None, verify_hostname: true }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct BusConfig {
     /// `pulsar://host:6650` or `pulsar+ssl://host:6651`.
@@ -40,6 +57,7 @@ pub struct BusConfig {
     /// `http://host:8080`.
     pub http_url: String,
     pub auth: BrokerAuth,
+    pub tls: Tls,
     /// How long the broker may take to answer one request.
     pub operation_timeout: Duration,
     pub connection_timeout: Duration,
@@ -62,6 +80,7 @@ impl Default for BusConfig {
             service_url: "pulsar://127.0.0.1:6650".into(),
             http_url: "http://127.0.0.1:8080".into(),
             auth: BrokerAuth::None,
+            tls: Tls::default(),
             operation_timeout: Duration::from_secs(30),
             connection_timeout: Duration::from_secs(10),
             // hazard 14: the library notices a dead peer only after 60 + 30 seconds by default.
@@ -76,6 +95,10 @@ impl Default for BusConfig {
 }
 
 impl BusConfig {
+    pub(crate) fn credentials(&self) -> Credentials {
+        Credentials::new(&self.auth, &self.tls, self.connection_timeout)
+    }
+
     /// How many messages the broker may push ahead to one of `topics` consumers.
     pub(crate) fn receive_batch(&self, topics: usize) -> u32 {
         let share = self.receive_budget / topics.max(1);

@@ -11,6 +11,10 @@ pub(crate) enum Fault {
     /// hazard 12: a fixed token that has expired makes the library loop on this error for ever, so it is told
     /// apart from every other refusal and named as what it is.
     Credential(String),
+    /// The credential is good and its role has no right to this: the other topics go on.
+    Forbidden(String),
+    /// We do not believe that it is the broker.
+    Certificate(String),
     /// The broker answered that it cannot now, for this topic: try again soon, the client is sound.
     Busy(String),
     /// One entry could not be unpacked; the entries behind it still come.
@@ -44,8 +48,8 @@ impl Fault {
         use ServerError as E;
         match kind {
             E::AuthenticationError => Self::Credential(text),
-            E::AuthorizationError
-            | E::TopicNotFound
+            E::AuthorizationError => Self::Forbidden(text),
+            E::TopicNotFound
             | E::TopicTerminatedError
             | E::SubscriptionNotFound
             | E::InvalidTopicName
@@ -62,10 +66,19 @@ impl Fault {
         match self {
             Self::Refused(text)
             | Self::Credential(text)
+            | Self::Forbidden(text)
+            | Self::Certificate(text)
             | Self::Busy(text)
             | Self::Undecodable(text)
             | Self::TimedOut(text)
             | Self::Broken(text) => text,
+        }
+    }
+
+    /// Counts what is nobody's passing trouble: somebody must renew a credential or grant a right.
+    pub(crate) fn count_refusal(&self) {
+        if matches!(self, Self::Credential(_) | Self::Forbidden(_) | Self::Certificate(_)) {
+            metrics::counter!("bridge_broker_refused_total", "reason" => self.name()).increment(1);
         }
     }
 
@@ -74,6 +87,8 @@ impl Fault {
         match self {
             Self::Refused(_) => "refused",
             Self::Credential(_) => "credential",
+            Self::Forbidden(_) => "forbidden",
+            Self::Certificate(_) => "certificate",
             Self::Busy(_) => "busy",
             Self::Undecodable(_) => "undecodable",
             Self::TimedOut(_) => "timed_out",
@@ -125,6 +140,14 @@ mod tests {
         let error =
             Error::Connection(ConnectionError::PulsarError(Some(ServerError::AuthenticationError), None));
         assert!(matches!(Fault::of(&error), Fault::Credential(_)));
+    }
+
+    #[test]
+    fn a_right_that_is_missing_is_no_bad_credential() {
+        let kind = Some(ServerError::AuthorizationError);
+        let text = Some("no".to_owned());
+        let error = Error::ServiceDiscovery(ServiceDiscoveryError::Query(kind, text));
+        assert!(matches!(Fault::of(&error), Fault::Forbidden(_)));
     }
 
     #[test]

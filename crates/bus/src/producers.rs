@@ -13,6 +13,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::Credentials;
 use crate::client::Keeper;
 use crate::config::BusConfig;
 use crate::message_id::MessageId;
@@ -72,6 +73,7 @@ impl Job {
 
 struct Shared {
     config: Arc<BusConfig>,
+    credentials: Credentials,
     keeper: Keeper,
     stop: CancellationToken,
     /// hazard 7: the library bounds neither messages nor memory (27 kB each in flight); this does.
@@ -94,8 +96,16 @@ impl Producers {
         // hazard 5: one unanswered request breaks the connection for everyone on it, so producing and consuming
         // never share a client.
         let in_flight = config.produce_in_flight.max(1);
-        let keeper = Keeper::start("producers".into(), config.clone(), in_flight * 2, stop.clone());
+        let credentials = config.credentials();
+        let keeper = Keeper::start(
+            "producers".into(),
+            config.clone(),
+            credentials.clone(),
+            in_flight * 2,
+            stop.clone(),
+        );
         let shared = Arc::new(Shared {
+            credentials,
             keeper,
             stop,
             in_flight: Arc::new(Semaphore::new(in_flight)),
@@ -112,6 +122,11 @@ impl Producers {
     /// The last known state of the broker; asks nobody.
     pub fn is_up(&self) -> bool {
         self.shared.pulse.is_up()
+    }
+
+    /// Why there is no connection to the broker, with what to do about it; `None` while there is one.
+    pub fn fault(&self) -> Option<Arc<str>> {
+        self.shared.keeper.fault()
     }
 
     /// Publishes and waits for the broker's receipt.

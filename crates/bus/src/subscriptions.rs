@@ -120,8 +120,19 @@ impl Subscriptions {
         let statuses = self.shared.statuses.lock().unwrap_or_else(PoisonError::into_inner);
         let mut health: Vec<_> = statuses.values().map(|status| status.health()).collect();
         drop(statuses);
+        // Why there is no connection says more than how the last one was lost.
+        if let Some(fault) = self.fault() {
+            for topic in health.iter_mut().filter(|topic| !topic.connected) {
+                topic.trouble = Some(fault.to_string());
+            }
+        }
         health.sort_by(|a, b| a.topic.cmp(&b.topic));
         health
+    }
+
+    /// Why there is no connection to the broker, with what to do about it; `None` while there is one.
+    pub fn fault(&self) -> Option<Arc<str>> {
+        self.shared.shards.fault()
     }
 
     /// Drops the topic's consumers (all partitions of it) and subscribes anew.

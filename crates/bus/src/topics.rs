@@ -4,7 +4,10 @@ mod apply;
 mod change;
 mod file;
 mod plan;
+mod remove;
+mod rights;
 
-pub use apply::{ApplyError, apply};
+pub use apply::{ApplyError, apply, apply_each};
 pub use change::Change;
-pub use file::{TopicsFile, TopicsFileError};
+pub use file::{Roles, TopicsFile, TopicsFileError};
+pub use remove::{RemoveError, remove};

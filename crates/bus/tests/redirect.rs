@@ -7,7 +7,7 @@ use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::put;
-use bridge_bus::{Admin, BrokerAuth};
+use bridge_bus::{Admin, BrokerAuth, Tls};
 use tokio::net::TcpListener;
 
 const TOPIC: &str = "persistent://acme/workflows/a";
@@ -19,7 +19,7 @@ async fn serve(listener: TcpListener, router: Router) {
 
 fn admin(listener: &TcpListener) -> Admin {
     let url = format!("http://{}", listener.local_addr().unwrap());
-    Admin::new(&url, BrokerAuth::Token("the-token".into()), Duration::from_secs(2)).unwrap()
+    Admin::new(&url, BrokerAuth::Token("the-token".into()), Tls::default(), Duration::from_secs(2)).unwrap()
 }
 
 #[tokio::test]

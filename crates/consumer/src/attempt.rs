@@ -70,15 +70,22 @@ async fn use_claim(works: &Works, job: &Job, aim: Aim, slot: Slot, held: &mut He
         let delay = aim.target.retry.delay(attempt, None, jitter());
         return Settlement::retry(&aim.target, attempt, delay, "the claim took too long; nothing was sent");
     }
-    let fired = Box::pin(fire::fire(works, job, &aim, slot, held, loaded.bytes)).await;
+    let fired = match Box::pin(fire::fire(works, job, &aim, slot, held, loaded.bytes)).await {
+        Ok(fired) => fired,
+        // It was there before the claim.
+        Err(error) => {
+            let delay = aim.target.retry.delay(attempt, None, jitter());
+            return Settlement::retry(&aim.target, attempt, delay, &format!("nothing was sent: {error}"));
+        }
+    };
     hit("consumer.fired");
     Settlement::of(&fired, &aim.target, attempt, works.settings.max_result_bytes, jitter())
 }
 
-/// Beyond this, hashing a payload takes a worker long enough to be noticed by others.
+/// Beyond this, opening or hashing a payload takes a worker long enough to be noticed by others.
 const HEAVY: usize = 256 << 10;
 
 /// Work over all of a payload; the runtime's other tasks move elsewhere while a large one is at it.
-pub fn heavy<T>(payload: &[u8], work: impl FnOnce() -> T) -> T {
-    if payload.len() < HEAVY { work() } else { tokio::task::block_in_place(work) }
+pub fn heavy<T>(size: usize, work: impl FnOnce() -> T) -> T {
+    if size < HEAVY { work() } else { tokio::task::block_in_place(work) }
 }

@@ -1,32 +1,32 @@
 //! Puts the parts together, runs them, and takes them down in order.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
 use axum::routing::get;
-use bridge_bus::{Admin, Subscriptions, TopicPlan};
-use bridge_protocol::{Lane, TenantId, TopicNames, WebhookSecret, WebhookSecretError};
+use bridge_bus::{Admin, Subscriptions};
 use bridge_service::clock::SystemClock;
-use bridge_service::config::Tenant;
 use bridge_service::daemon::Started;
 use bridge_service::health::{Health, Weight};
 use bridge_service::keyring::{KeyringFile, SharedKeyring, Use};
 use bridge_service::serve::{ServeLimits, serve};
+use bridge_service::tally::Tally;
 use bridge_service::telemetry::TelemetryGuard;
-use bridge_service::{Config, Lifecycle};
+use bridge_service::{Config, Directory, Lifecycle, heartbeat};
 use bridge_store::{Store, StoreError};
 use bridge_webhook::{Breakers, Slots, WebhookClient};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
+use crate::data_keys::DataKeys;
 use crate::heal::Healer;
 use crate::payload::LargePayloads;
 use crate::rejected::PerMinute;
 use crate::works::{Settings, Works};
-use crate::{intake, measures, readiness, vitals};
+use crate::{intake, measures, readiness, signing, tenants, vitals};
 
 /// Deliveries between the topics' tasks and ours; each already holds a permit of its topic.
 const SINK: usize = 64;
@@ -39,10 +39,12 @@ const ADMIN_LIMIT: Duration = Duration::from_secs(5);
 const CLOSING: Duration = Duration::from_secs(8);
 
 pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
-    let Started { config, lifecycle, telemetry } = started;
+    let Started { config, lifecycle, telemetry, .. } = started;
     measures::register();
     let path = config.signing.keyring_file.clone().context("signing.keyring_file is missing")?;
     let keyring = KeyringFile::load(&path, Use::Verify)?;
+    let algorithm = config.signing.algorithm;
+    signing::check(algorithm, &keyring.shared().load(), &path)?;
     let works = Arc::new(works(&config, keyring.shared(), &lifecycle)?);
     match works.store.check().await {
         Ok(()) => {}
@@ -52,14 +54,19 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
         }
         Err(error) => return Err(error.into()),
     }
+    // Before the first message: who is suspended, and who has which keys.
+    if let Err(error) = works.directory.refresh().await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "starting without a directory of tenants");
+    }
     let bind = config.consumer.bind;
     let listener =
         TcpListener::bind(bind).await.with_context(|| format!("consumer.bind {bind} cannot be used"))?;
 
     let (sink, deliveries) = mpsc::channel(SINK);
-    let topics = topics(&config.tenants, &works.names, config.consumer.topic_permits);
-    let subscriptions = Arc::new(Subscriptions::start(config.bus(), topics, sink, lifecycle.soft.clone()));
-    let admin = Admin::new(&config.pulsar.http_url, config.broker_auth(), ADMIN_LIMIT)?;
+    let bus = config.bus();
+    let admin = Admin::new(&config.pulsar.http_url, config.broker_auth(), config.tls(), ADMIN_LIMIT)?;
+    // The topics come with the directory.
+    let subscriptions = Arc::new(Subscriptions::start(bus, Vec::new(), sink, lifecycle.soft.clone()));
     let healer = Arc::new(Healer::new(
         subscriptions.clone(),
         admin,
@@ -69,21 +76,29 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
 
     let health = Health::default();
     let postgres = health.slot("postgres", Weight::Essential, Some(PULSE_MAX_AGE));
-    let (subscribed, watcher) = (subscriptions.clone(), healer.clone());
-    health.source("pulsar", Weight::Essential, move || readiness::read(&subscribed, &watcher));
+    let (subscribed, watcher, listed) = (subscriptions.clone(), healer.clone(), works.directory.clone());
+    health.source("pulsar", Weight::Essential, move || readiness::read(&subscribed, &watcher, &listed));
+    let listed = works.directory.clone();
+    health.source("directory", Weight::Essential, move || readiness::directory(&listed));
+    let keys = works.keyring.clone();
+    health.source("keyring", Weight::Helpful, move || signing::read(algorithm, &keys.load()));
     let rendered = telemetry.metrics();
     let router = Router::new().route("/metrics", get(async move || rendered.render())).merge(health.router());
 
     let soft = lifecycle.soft.clone();
     lifecycle.spawn(serve(listener, router, SERVE_LIMITS, lifecycle.clone()));
     lifecycle.spawn(keyring.watch(soft.clone()));
-    let (pulse, healing) = (vitals::run(works.clone(), postgres), healer.run());
-    let (pulse_until, healing_until) = (soft.clone(), soft);
-    lifecycle.spawn(async move { pulse_until.run_until_cancelled(pulse).await });
-    lifecycle.spawn(async move { healing_until.run_until_cancelled(healing).await });
+    lifecycle.spawn(works.directory.clone().watch(config.auth.directory_poll_ms.get(), soft.clone()));
+    lifecycle.spawn(works.tally.clone().run(works.store.clone(), soft.clone()));
+    lifecycle.spawn(beat(&works, soft.clone()));
+    let following = tenants::follow(works.clone(), subscriptions.clone(), config.consumer.topic_permits);
+    until(&lifecycle, following);
+    until(&lifecycle, vitals::run(works.clone(), postgres));
+    until(&lifecycle, healer.run());
     let taken = lifecycle.tracker.clone();
     lifecycle.spawn(intake::run(works.clone(), deliveries, taken, lifecycle.hard.clone()));
-    tracing::info!(%bind, tenants = config.tenants.len(), "consumer started");
+    let tenants = works.directory.snapshot().tenants.len();
+    tracing::info!(%bind, tenants, "consumer started");
 
     let clean = lifecycle.stop(config.consumer.drain_ms.get()).await;
     if tokio::time::timeout(CLOSING, subscriptions.drained()).await.is_err() {
@@ -98,15 +113,19 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
 
 fn works(config: &Config, keyring: SharedKeyring, lifecycle: &Lifecycle) -> anyhow::Result<Works> {
     let consumer = &config.consumer;
+    let store = Store::open(config.store("bridge-consumer"))?;
+    let clock = SystemClock::shared();
     Ok(Works {
-        store: Store::open(config.store("bridge-consumer"))?,
+        directory: Directory::new(store.clone(), config.vault()?),
+        data_keys: DataKeys::default(),
+        store,
         keyring,
         names: config.topic_names(),
         routes: config.route_table()?,
-        secrets: secrets(&config.tenants)?,
         slots: Slots::new(config.slot_limits(), Breakers::new(config.breaker())),
         client: WebhookClient::new(config.webhook_client())?,
-        clock: SystemClock::shared(),
+        tally: Tally::new(clock.clone()),
+        clock,
         rejected: PerMinute::new(consumer.forged_per_minute),
         settings: Settings {
             subscription: config.pulsar.subscription.clone(),
@@ -120,16 +139,16 @@ fn works(config: &Config, keyring: SharedKeyring, lifecycle: &Lifecycle) -> anyh
     })
 }
 
-fn secrets(tenants: &[Tenant]) -> Result<HashMap<TenantId, Vec<WebhookSecret>>, WebhookSecretError> {
-    let mut all = HashMap::new();
-    for tenant in tenants {
-        let parsed = tenant.webhook_secrets.iter().map(|secret| WebhookSecret::parse(secret.expose()));
-        all.insert(tenant.id.clone(), parsed.collect::<Result<_, _>>()?);
-    }
-    Ok(all)
+fn beat(works: &Arc<Works>, stop: CancellationToken) -> impl Future<Output = ()> + use<> {
+    let (keyring, breakers) = (works.keyring.clone(), works.clone());
+    let (keys, detail) = (move || keyring.load().kids(), move || vitals::detail(&breakers));
+    heartbeat::run(works.store.clone(), "consumer", keys, works.directory.clone(), detail, stop)
 }
 
-fn topics(tenants: &[Tenant], names: &TopicNames, permits: usize) -> Vec<TopicPlan> {
-    let plan = |tenant: &Tenant, lane: &Lane| TopicPlan { topic: names.topic(&tenant.id, *lane), permits };
-    tenants.iter().flat_map(|tenant| Lane::ALL.iter().map(move |lane| plan(tenant, lane))).collect()
+/// Runs to the soft stop.
+fn until(lifecycle: &Lifecycle, work: impl Future<Output = ()> + Send + 'static) {
+    let soft = lifecycle.soft.clone();
+    lifecycle.spawn(async move {
+        soft.run_until_cancelled(work).await;
+    });
 }

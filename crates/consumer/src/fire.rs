@@ -1,7 +1,8 @@
 //! Sends one request and tells the breaker how the endpoint did.
 
+use bridge_protocol::WebhookSecret;
 use bridge_service::trace;
-use bridge_webhook::{Envelope, Fire, FireResult, Headers, Slot, envelope, headers};
+use bridge_webhook::{Envelope, Fire, FireResult, Headers, Minted, Slot, envelope, headers};
 use bytes::Bytes;
 use http::HeaderMap;
 use metrics::{counter, gauge, histogram};
@@ -11,6 +12,7 @@ use tracing::{Instrument, Span, field, info_span};
 use crate::attempt::heavy;
 use crate::claim::Held;
 use crate::job::{Aim, Job};
+use crate::login::{NoLogin, auth, login};
 use crate::works::Works;
 
 pub async fn fire(
@@ -20,9 +22,23 @@ pub async fn fire(
     mut slot: Slot,
     held: &Held,
     payload: Bytes,
-) -> FireResult {
+) -> Result<FireResult, NoLogin> {
+    let tenant = works.tenant(&job.tenant);
+    let login = login(tenant.as_deref(), &aim.target)?;
+    let secrets = tenant.as_deref().map_or(&[][..], |tenant| &tenant.webhook_secrets);
     let span = span(aim);
-    let (body, headers) = span.in_scope(|| heavy(&payload, || request(works, job, held, &payload)));
+    let (body, mut headers) =
+        span.in_scope(|| heavy(payload.len(), || request(works, job, held, secrets, &payload)));
+    if let Some(login) = login {
+        let minted = Minted {
+            execution: job.id,
+            tenant: &job.tenant,
+            body: &body,
+            now: works.clock.now().timestamp(),
+        };
+        heavy(body.len(), || auth(&login).apply(&mut headers, &minted))
+            .map_err(|why| NoLogin::unusable(&aim.target, why))?;
+    }
     // The envelope holds a copy: a payload need not stay twice while the webhook thinks.
     drop(payload);
     let lane = held.claimed.lane.as_str();
@@ -42,10 +58,16 @@ pub async fn fire(
     if let Some(well) = result.endpoint_is_well() {
         slot.report(well);
     }
-    result
+    Ok(result)
 }
 
-fn request(works: &Works, job: &Job, held: &Held, payload: &[u8]) -> (Bytes, HeaderMap) {
+fn request(
+    works: &Works,
+    job: &Job,
+    held: &Held,
+    secrets: &[WebhookSecret],
+    payload: &[u8],
+) -> (Bytes, HeaderMap) {
     let claimed = &held.claimed;
     let body = envelope(&Envelope {
         execution: job.id,
@@ -65,7 +87,7 @@ fn request(works: &Works, job: &Job, held: &Held, payload: &[u8]) -> (Bytes, Hea
         tenant: &job.tenant,
         attempt: claimed.attempt,
         timestamp: works.clock.now().timestamp(),
-        secrets: works.secrets_of(&job.tenant),
+        secrets,
         body: &body,
         traceparent: traceparent.as_deref(),
         callback_url: None,

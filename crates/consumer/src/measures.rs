@@ -40,7 +40,7 @@ pub fn register() {
     for answer in refusals.into_iter().chain(["claimed"]) {
         counter!("bridge_claims_total", "answer" => answer).absolute(0);
     }
-    for reason in ["concurrency", "host", "breaker", "global", "hold", "route"] {
+    for reason in ["concurrency", "host", "breaker", "global", "hold", "route", "credential"] {
         counter!("bridge_parks_total", "reason" => reason).absolute(0);
     }
     for what in ["claim", "park", "outcome"] {
@@ -61,6 +61,8 @@ const SINGLE_COUNTERS: &[&str] = &[
     "bridge_consumer_heals_total",
     "bridge_backlog_questions_failed_total",
     "bridge_breaker_opened_total",
+    "bridge_released_total",
+    "bridge_data_keys_sought_total",
 ];
 
 const GAUGES: &[&str] = &[
@@ -68,6 +70,7 @@ const GAUGES: &[&str] = &[
     "bridge_webhooks_in_flight",
     "bridge_breakers_open",
     "bridge_global_slots_free",
+    "bridge_tenants_received",
     "bridge_oldest_due_timer_seconds",
 ];
 
@@ -87,12 +90,15 @@ fn describe() {
         ("bridge_wrong_hints_total", "Messages whose properties named another workflow than the claim"),
         ("bridge_consumer_heals_total", "Subscriptions built anew because they received nothing"),
         ("bridge_backlog_questions_failed_total", "Questions about a backlog that the broker did not answer"),
+        ("bridge_data_keys_sought_total", "Directory loads for a data key that was not there yet"),
+        ("bridge_released_total", "Parked executions that became due because nothing holds them any more"),
         ("bridge_breaker_opened_total", "How often an endpoint's breaker opened"),
     ] {
         describe_counter!(name, text);
     }
     describe_gauge!("bridge_messages_in_hand", "Messages between receipt and acknowledgement");
     describe_gauge!("bridge_webhooks_in_flight", "Requests sent to webhooks and not answered yet");
+    describe_gauge!("bridge_tenants_received", "Tenants whose topics are received from");
     describe_gauge!("bridge_breakers_open", "Endpoints to which nothing is sent at present");
     describe_gauge!(
         "bridge_global_slots_free",

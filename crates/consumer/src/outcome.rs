@@ -131,4 +131,4 @@ fn n8n_execution_id(answer: &HttpAnswer) -> Option<String> {
 
 #[cfg(test)]
 #[path = "outcome_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::*;
 
-fn target(on_unknown: OnUnknown) -> Target {
+pub(crate) fn target(on_unknown: OnUnknown) -> Target {
     Target {
         url: "http://n8n.test/webhook/w".to_owned(),
         timeout: Duration::from_secs(30),
@@ -13,6 +13,7 @@ fn target(on_unknown: OnUnknown) -> Target {
         success: SuccessRule::AnyTwoXx,
         on_unknown,
         max_concurrency: None,
+        credential: None,
         trusted_host: true,
         is_active: true,
     }

@@ -49,32 +49,44 @@ pub async fn load(works: &Works, job: &Job, held: &mut Held, aim: &Aim) -> Resul
     let later = |why: &str| {
         Settlement::retry(&aim.target, attempt, aim.target.retry.delay(attempt, None, jitter()), why)
     };
-    let gone = || Settlement::dead(Reason::PayloadUnreadable, "the payload's row is gone");
-    let loaded = match std::mem::replace(&mut held.claimed.payload, Payload::Gone) {
-        Payload::Here(bytes) => Loaded { bytes, _room: None },
-        Payload::Gone => return Err(gone()),
+    let unreadable = |why: &str| Settlement::dead(Reason::PayloadUnreadable, why);
+    let latest = held
+        .latest_send(aim.target.timeout)
+        .ok_or_else(|| later("the claim took too long; nothing was sent"))?;
+    let (stored, room) = match std::mem::replace(&mut held.claimed.payload, Payload::Gone) {
+        Payload::Here(stored) => (stored, None),
+        Payload::Gone => return Err(unreadable(GONE)),
         Payload::Large(size) => {
-            let late =
-                || later("the memory for large payloads stayed full; raise consumer.large_payload_bytes");
-            let latest = held.latest_send(aim.target.timeout).ok_or_else(late)?;
             let work = async {
                 let room = works.large.room(size).await;
                 (works.store.payload(&job.tenant, job.id).await, room)
             };
             match tokio::time::timeout_at(latest, work).await {
-                Ok((Ok(Some(bytes)), room)) => Loaded { bytes, _room: room },
-                Ok((Ok(None), _)) => return Err(gone()),
+                Ok((Ok(Some(stored)), room)) => (stored, room),
+                Ok((Ok(None), _)) => return Err(unreadable(GONE)),
                 Ok((Err(error), _)) => return Err(later(&format!("the payload could not be read: {error}"))),
-                Err(_) => return Err(late()),
+                Err(_) => return Err(later(FULL)),
             }
         }
     };
-    let bytes = &loaded.bytes;
-    if heavy(bytes, || PayloadHash::of(bytes)) != job.psh || held.claimed.psh != job.psh {
-        return Err(Settlement::dead(
-            Reason::PayloadUnreadable,
-            "the stored payload is not the one that was signed",
-        ));
+    let opening = works.data_keys.open(&works.directory, &job.tenant, job.id, stored);
+    let bytes = match tokio::time::timeout_at(latest, opening).await {
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(error)) if error.is_final() => return Err(unreadable(&error.to_string())),
+        Ok(Err(error)) => {
+            tracing::error!(
+                error = &error as &dyn std::error::Error, execution_id = %job.id, tenant_id = %job.tenant,
+                "a sealed payload cannot be opened here; it is tried again"
+            );
+            return Err(later(&error.to_string()));
+        }
+        Err(_) => return Err(later("the payload's data key was not found in time")),
+    };
+    if heavy(bytes.len(), || PayloadHash::of(&bytes)) != job.psh || held.claimed.psh != job.psh {
+        return Err(unreadable("the stored payload is not the one that was signed"));
     }
-    Ok(loaded)
+    Ok(Loaded { bytes, _room: room })
 }
+
+const GONE: &str = "the payload's row is gone";
+const FULL: &str = "the memory for large payloads stayed full; raise consumer.large_payload_bytes";

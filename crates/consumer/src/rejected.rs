@@ -20,13 +20,14 @@ const HEAD: usize = 256;
 /// behind it is delivered.
 pub async fn settle(works: &Works, delivery: &Delivery, rejection: Rejection) -> End {
     let (reason, message_id) = (rejection.reason(), &delivery.message_id);
+    let Some(address) = works.names.parse(&delivery.topic) else { return End::Settled };
+    works.tally.add("message", address.tenant.as_str(), reason);
     if !rejection.is_forged() {
         counter!("bridge_messages_stale_total", "reason" => reason).increment(1);
         tracing::debug!(topic = %delivery.topic, %message_id, reason, "stale message; its timer publishes it again if it still lives");
         return End::Settled;
     }
     counter!("bridge_messages_forged_total", "reason" => reason).increment(1);
-    let Some(address) = works.names.parse(&delivery.topic) else { return End::Settled };
     if !works.rejected.admit(Instant::now()) {
         counter!("bridge_messages_forged_unrecorded_total", "why" => "cap").increment(1);
         return End::Settled;

@@ -8,6 +8,7 @@ use bridge_webhook::{NoSlotReason, Slot};
 use metrics::counter;
 use tokio::time::Instant;
 
+use crate::bar::Bar;
 use crate::claim::Held;
 use crate::job::{Aim, End, Job};
 use crate::outcome::Settlement;
@@ -16,13 +17,15 @@ use crate::works::{LONGEST_PARK, Works};
 
 pub async fn slot(works: &Works, job: &Job, aim: &Aim) -> Result<Slot, End> {
     let wait = works.settings.slot_wait;
-    if !aim.target.is_active {
-        return Err(park(works, job, wait, LONGEST_PARK, "hold").await);
-    }
+    admit(works, job, aim).await?;
     let acquiring = works.slots.acquire(&aim.key, aim.target.max_concurrency, Instant::now() + wait);
     let Some(acquired) = works.soft.run_until_cancelled(acquiring).await else { return Err(End::Leaving) };
     let none = match acquired {
-        Ok(slot) => return Ok(slot),
+        Ok(slot) => {
+            // A suspension that came while it waited.
+            admit(works, job, aim).await?;
+            return Ok(slot);
+        }
         Err(none) => none.reason,
     };
     let end = match none {
@@ -36,10 +39,32 @@ pub async fn slot(works: &Works, job: &Job, aim: &Aim) -> Result<Slot, End> {
     Err(end)
 }
 
+/// Parks what must not be fired at present.
+async fn admit(works: &Works, job: &Job, aim: &Aim) -> Result<(), End> {
+    let bar = || Bar::of(works.tenant(&job.tenant).as_deref(), &aim.target);
+    let Some(found) = bar() else { return Ok(()) };
+    if let Bar::Credential(error) = &found {
+        tracing::warn!(
+            execution_id = %job.id, tenant_id = %job.tenant, workflow_id = %aim.workflow, %error,
+            "the execution waits for its credential; no attempt is spent"
+        );
+    }
+    let end = park(works, job, works.settings.slot_wait, LONGEST_PARK, found.as_str()).await;
+    if end == End::Settled && bar().is_none() {
+        // Lifted while it was being parked: whoever let the tenant's executions go did not see this one.
+        return Err(put_off(works, job, Duration::ZERO, Duration::ZERO).await);
+    }
+    Err(end)
+}
+
 /// Spends no attempt: the timer publishes the message again. Each further time doubles the wait, up to
 /// `longest`.
 pub async fn park(works: &Works, job: &Job, after: Duration, longest: Duration, why: &'static str) -> End {
     counter!("bridge_parks_total", "reason" => why).increment(1);
+    put_off(works, job, after, longest).await
+}
+
+async fn put_off(works: &Works, job: &Job, after: Duration, longest: Duration) -> End {
     let row = Reschedule {
         tenant: job.tenant.clone(),
         id: job.id,
@@ -73,8 +98,11 @@ pub async fn slot_after_claim(works: &Works, job: &Job, held: &Held) -> Result<(
     };
     let delay = works.settings.slot_wait.mul_f64(0.5 + jitter());
     let later = |after, why: &str| Settlement::retry(&aim.target, claimed.attempt, after, why);
-    if !aim.target.is_active {
-        return Err(later(delay, "the workflow's route is inactive"));
+    match Bar::of(works.tenant(&job.tenant).as_deref(), &aim.target) {
+        None => {}
+        Some(Bar::Inactive) => return Err(later(delay, "the workflow's route is inactive")),
+        Some(Bar::Suspended) => return Err(later(delay, "the tenant is suspended")),
+        Some(Bar::Credential(error)) => return Err(later(delay, &error.to_string())),
     }
     let Some(deadline) = held.latest_send(aim.target.timeout) else {
         return Err(later(delay, "the lease leaves no time to fire this workflow"));

@@ -1,15 +1,19 @@
 //! What every delivery needs, put together once at start.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bridge_protocol::{RouteTable, TenantId, TopicNames, WebhookSecret};
+use bridge_protocol::{RouteTable, TenantId, TopicNames};
+use bridge_service::Directory;
 use bridge_service::clock::SharedClock;
+use bridge_service::directory::Tenant;
 use bridge_service::keyring::SharedKeyring;
+use bridge_service::tally::Tally;
 use bridge_store::Store;
 use bridge_webhook::{Slots, WebhookClient};
 use tokio_util::sync::CancellationToken;
 
+use crate::data_keys::DataKeys;
 use crate::payload::LargePayloads;
 use crate::rejected::PerMinute;
 
@@ -18,11 +22,14 @@ pub struct Works {
     pub keyring: SharedKeyring,
     pub names: TopicNames,
     pub routes: RouteTable,
-    pub secrets: HashMap<TenantId, Vec<WebhookSecret>>,
+    /// Tenants with their secrets, credentials and data keys, as of a moment ago.
+    pub directory: Directory,
+    pub data_keys: DataKeys,
     pub slots: Slots,
     pub client: WebhookClient,
     pub clock: SharedClock,
     pub rejected: PerMinute,
+    pub tally: Tally,
     pub settings: Settings,
     pub large: LargePayloads,
     /// Cancelled: nothing new is claimed.
@@ -42,7 +49,7 @@ pub struct Settings {
 pub const LONGEST_PARK: Duration = Duration::from_secs(300);
 
 impl Works {
-    pub fn secrets_of(&self, tenant: &TenantId) -> &[WebhookSecret] {
-        self.secrets.get(tenant).map_or(&[], Vec::as_slice)
+    pub fn tenant(&self, id: &TenantId) -> Option<Arc<Tenant>> {
+        self.directory.snapshot().tenant(id).cloned()
     }
 }

@@ -17,6 +17,8 @@ use crate::{
 pub enum SignError {
     #[error("this keyring has no signing key; name one that can sign under `signing`")]
     NoSigningKey,
+    #[error("key {0:?} cannot sign: it is not in this keyring, is retired, or has no secret half here")]
+    NotASigner(String),
     #[error(
         "the message would have {0} bytes, more than any consumer accepts; shorten topic names or issuer"
     )]
@@ -55,6 +57,10 @@ impl Key {
     pub(crate) fn signs_what_it_verifies(&self) -> bool {
         let signed = self.encoding.as_ref().and_then(|key| crypto::sign(b"probe", key, self.algorithm).ok());
         signed.is_some_and(|signature| self.verifies(&signature, b"probe"))
+    }
+
+    fn can_sign(&self) -> bool {
+        self.encoding.is_some() && !self.retired
     }
 
     fn verifies(&self, signature: &str, signed: &[u8]) -> bool {
@@ -108,24 +114,24 @@ impl Keyring {
         self.keys.iter().filter(|key| !key.retired).map(|key| key.kid.clone()).collect()
     }
 
+    /// The accepted keys whose secret half is here, in the file's order: whoever reads this keyring can sign with them.
+    pub fn kids_with_secrets(&self) -> Vec<&str> {
+        let secret = self.keys.iter().filter(|key| key.can_sign());
+        secret.map(|key| key.kid.as_str()).collect()
+    }
+
     pub fn can_sign(&self) -> bool {
         self.signing.is_some()
     }
 
     pub fn sign(&self, claims: &Claims) -> Result<String, SignError> {
-        let key = self.signing_key().ok_or(SignError::NoSigningKey)?;
-        let encoding = key.encoding.as_ref().ok_or(SignError::NoSigningKey)?;
-        let json = serde_json::to_vec(claims).map_err(SignError::Encode)?;
-        let mut message = key.head.clone();
-        URL_SAFE_NO_PAD.encode_string(json, &mut message);
-        let signature = crypto::sign(message.as_bytes(), encoding, key.algorithm)
-            .map_err(|source| SignError::Key { kid: key.kid.clone(), source })?;
-        message.push('.');
-        message.push_str(&signature);
-        if message.len() > MAX_MESSAGE_BYTES {
-            return Err(SignError::TooLong(message.len()));
-        }
-        Ok(message)
+        sign(self.signing_key().ok_or(SignError::NoSigningKey)?, claims)
+    }
+
+    /// Signs with a key of the caller's choice, while the file's own choice is not known everywhere.
+    pub fn sign_with(&self, kid: &str, claims: &Claims) -> Result<String, SignError> {
+        let key = self.keys.iter().find(|key| key.kid == kid && key.can_sign());
+        sign(key.ok_or_else(|| SignError::NotASigner(kid.to_owned()))?, claims)
     }
 
     /// Nothing in the message is believed before its signature is known to be good; until then
@@ -158,6 +164,22 @@ impl Keyring {
     fn signing_key(&self) -> Option<&Key> {
         self.signing.map(|at| &self.keys[at])
     }
+}
+
+/// Only for keys that can sign.
+fn sign(key: &Key, claims: &Claims) -> Result<String, SignError> {
+    let encoding = key.encoding.as_ref().ok_or(SignError::NoSigningKey)?;
+    let json = serde_json::to_vec(claims).map_err(SignError::Encode)?;
+    let mut message = key.head.clone();
+    URL_SAFE_NO_PAD.encode_string(json, &mut message);
+    let signature = crypto::sign(message.as_bytes(), encoding, key.algorithm)
+        .map_err(|source| SignError::Key { kid: key.kid.clone(), source })?;
+    message.push('.');
+    message.push_str(&signature);
+    if message.len() > MAX_MESSAGE_BYTES {
+        return Err(SignError::TooLong(message.len()));
+    }
+    Ok(message)
 }
 
 impl fmt::Debug for Keyring {

@@ -6,6 +6,7 @@
 mod closed_set;
 
 mod answer;
+mod api_key;
 mod ids;
 mod keyring;
 mod keyring_file;
@@ -16,12 +17,14 @@ mod rejection;
 mod retry;
 mod route;
 mod route_table;
+mod scope;
 mod standard_webhooks;
 mod state;
 mod timer;
 mod topic;
 
 pub use answer::{Answer, SuccessRule, Verdict, classify};
+pub use api_key::{ApiKey, ClientId, ClientSecret};
 pub use closed_set::UnknownName;
 pub use ids::{ExecutionId, IdError, TenantId, WorkflowId};
 pub use keyring::{Keyring, SignError};
@@ -32,7 +35,8 @@ pub use reason::Reason;
 pub use rejection::{Forged, Rejection, Stale};
 pub use retry::RetryPolicy;
 pub use route::{Mode, OnUnknown, Route, RouteEntry};
-pub use route_table::{Decision, RouteError, RouteTable, RouteTableError, Target};
+pub use route_table::{Decision, RouteError, RouteTable, RouteTableError, Target, is_credential_name};
+pub use scope::{Scope, Scopes};
 pub use standard_webhooks::{WebhookSecret, WebhookSecretError, verify_webhook_signature, webhook_signature};
 pub use state::{Evidence, State};
 pub use timer::{Backlog, TimerDecision, TimerInput, TimerPolicy, on_timer};

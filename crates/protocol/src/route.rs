@@ -38,6 +38,8 @@ pub struct Route {
     pub success: SuccessRule,
     pub on_unknown: OnUnknown,
     pub max_concurrency: Option<u32>,
+    /// The name of the tenant's outgoing credential that a request logs in with.
+    pub credential: Option<String>,
     /// An inactive route is a hold: accepted as ever, not fired.
     pub is_active: bool,
 }
@@ -53,6 +55,7 @@ impl Default for Route {
             success: SuccessRule::default(),
             on_unknown: OnUnknown::Retry,
             max_concurrency: None,
+            credential: None,
             is_active: true,
         }
     }

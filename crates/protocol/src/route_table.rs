@@ -29,6 +29,8 @@ pub struct Target {
     pub success: SuccessRule,
     pub on_unknown: OnUnknown,
     pub max_concurrency: Option<u32>,
+    /// The name of the tenant's outgoing credential that the request must carry.
+    pub credential: Option<String>,
     /// The operator's own default URL: the guard against private addresses lets it pass.
     pub trusted_host: bool,
     /// False: a hold, nothing is fired.
@@ -130,6 +132,7 @@ impl RouteTable {
             success: route.success.clone(),
             on_unknown: route.on_unknown,
             max_concurrency: route.max_concurrency,
+            credential: route.credential.clone(),
             trusted_host: route.webhook_url.is_none(),
             is_active: route.is_active,
         }
@@ -155,6 +158,9 @@ fn route_faults(route: &Route) -> Vec<String> {
         faults
             .push("max_concurrency must be at least 1; to stop a workflow set is_active = false".to_owned());
     }
+    if route.credential.as_deref().is_some_and(|name| !is_credential_name(name)) {
+        faults.push("credential must be 1 to 64 of a-z, 0-9 and -".to_owned());
+    }
     if let SuccessRule::JsonField { pointer, .. } = &route.success
         && !pointer.is_empty()
         && !pointer.starts_with('/')
@@ -162,6 +168,12 @@ fn route_faults(route: &Route) -> Vec<String> {
         faults.push(format!("success pointer {pointer:?} must start with \"/\""));
     }
     faults
+}
+
+/// Is this the name of an outgoing credential?
+pub fn is_credential_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 /// The workflow's name may choose the path, never the host that is called.

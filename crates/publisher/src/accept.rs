@@ -1,17 +1,25 @@
 //! From a checked request to a durable execution: decide the route, write it, hand it off.
 
-use bridge_protocol::{Decision, ExecutionId};
+use bridge_protocol::{Decision, ExecutionId, TenantId};
 use bridge_service::clock::entropy;
+use bridge_service::directory::Tenant;
+use bridge_service::payload_key::{DataKey, SEALED_OVERHEAD};
 use bridge_service::problem::FieldError;
 use bridge_service::{Problem, failpoint, trace};
-use bridge_store::{Accepted, Idempotency, NewExecution, WriteError};
+use bridge_store::{Accepted, Idempotency, NewExecution, TenantState, WriteError};
+use bytes::Bytes;
 use http::StatusCode;
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 use tracing::Instrument;
+use uuid::Uuid;
 
-use crate::app::AppState;
+use crate::access::not_ready;
+use crate::allowance::Charge;
+use crate::app::{App, AppState};
 use crate::budget::Share;
+use crate::data_keys::{AtRest, KeyMaker, LARGE, sealing_key};
 use crate::handoff::Slot;
 use crate::outbound::Message;
 use crate::parse::{Publish, invalid};
@@ -23,6 +31,9 @@ pub struct Candidate {
     pub id: ExecutionId,
     traceparent: Option<String>,
     slot: Option<Slot>,
+    /// The key that sealed the payload.
+    data_key: Option<Uuid>,
+    charge: Option<Charge>,
 }
 
 /// What became of it.
@@ -34,19 +45,48 @@ pub enum Fate {
     KeyConflict(ExecutionId),
 }
 
+/// The tenant, when it may publish.
+pub fn open_tenant(app: &App, id: &TenantId) -> Result<Arc<Tenant>, Problem> {
+    let snapshot = app.directory.snapshot();
+    match snapshot.tenant(id) {
+        Some(tenant) if tenant.state == TenantState::Active => Ok(tenant.clone()),
+        Some(tenant) => {
+            metrics::counter!("bridge_publish_refused_total", "reason" => "tenant_suspended").increment(1);
+            let detail = match tenant.state {
+                TenantState::Deleting => format!("tenant {id} is being deleted; it accepts nothing any more"),
+                _ => format!("tenant {id} is suspended; ask the operator to resume it"),
+            };
+            Err(Problem::new(StatusCode::FORBIDDEN, "tenant-suspended", "Tenant suspended", detail))
+        }
+        None if !app.directory.is_loaded() => Err(not_ready()),
+        None => {
+            let detail = format!("there is no tenant {id}; create it with `bridgectl tenant create {id}`");
+            Err(Problem::new(StatusCode::FORBIDDEN, "unknown-tenant", "Unknown tenant", detail))
+        }
+    }
+}
+
 impl Candidate {
     /// `traceparent` is the caller's; the current span stands in for it when traces are on.
-    pub fn new(app: &AppState, publish: Publish, traceparent: Option<&str>) -> Result<Self, Problem> {
+    pub fn new(
+        app: &AppState,
+        tenant: &Tenant,
+        publish: Publish,
+        traceparent: Option<&str>,
+    ) -> Result<Self, Problem> {
         let routes = app.routes.load();
         let decision = routes
             .decide(&publish.tenant, &publish.workflow, publish.kind.as_deref(), publish.lane)
             .map_err(|error| {
                 invalid(vec![FieldError { field: "workflow_id".into(), message: error.to_string() }])
             })?;
+        let now = app.clock.now();
+        let charge = Some(app.allowances.charge(tenant, publish.payload.len(), now)?);
         // What waits for its time needs no hand-off; its timer publishes it.
         let slot = publish.schedule.deliver_at.is_none().then(|| app.handoff.reserve()).flatten();
-        let id = ExecutionId::new(app.clock.now(), &mut entropy());
-        Ok(Self { publish, decision, id, traceparent: trace::inject_or(traceparent), slot })
+        let id = ExecutionId::new(now, &mut entropy());
+        let traceparent = trace::inject_or(traceparent);
+        Ok(Self { publish, decision, id, traceparent, slot, data_key: None, charge })
     }
 
     fn row(&self, app: &AppState) -> NewExecution {
@@ -58,6 +98,7 @@ impl Candidate {
             lane: self.decision.lane,
             kind: publish.kind.clone(),
             payload: publish.payload.clone(),
+            data_key: self.data_key,
             psh: publish.psh,
             metadata: publish.metadata.clone(),
             traceparent: self.traceparent.clone(),
@@ -76,7 +117,7 @@ impl Candidate {
     }
 
     fn settle(&mut self, accepted: Accepted) -> Fate {
-        let slot = self.slot.take();
+        let (slot, charge) = (self.slot.take(), self.charge.take());
         let (publish, decision) = (&self.publish, &self.decision);
         let (outcome, fate) = match accepted {
             Accepted::New => ("new", Fate::New),
@@ -86,6 +127,10 @@ impl Candidate {
         metrics::counter!("bridge_publish_total", "lane" => decision.lane.as_str(), "outcome" => outcome)
             .increment(1);
         if let Fate::New = fate {
+            // A repeat takes nothing of a quota: its charge is dropped.
+            if let Some(charge) = charge {
+                charge.keep();
+            }
             tracing::debug!(
                 execution_id = %self.id, tenant_id = %publish.tenant, workflow_id = %publish.workflow,
                 lane = %decision.lane, mode = %decision.mode, decided_by = decision.decided_by,
@@ -110,11 +155,15 @@ impl Candidate {
 /// Accepts one. Runs on a task of its own: a caller that hangs up neither stops it nor frees its memory too early.
 pub async fn one(
     app: &AppState,
-    mut candidate: Candidate,
-    share: Share,
+    candidate: Candidate,
+    mut share: Share,
 ) -> Result<(Candidate, Fate), Problem> {
     let app = app.clone();
     on_its_own(async move {
+        let mut candidate = candidate;
+        if let AtRest::Sealed(maker) = &app.at_rest {
+            seal(&app, maker, std::slice::from_mut(&mut candidate), &mut share).await?;
+        }
         let accepted =
             app.store.accept(candidate.row(&app), app.limits.accept_patience).await.map_err(refused)?;
         failpoint::hit("publisher.accepted");
@@ -129,10 +178,13 @@ pub async fn one(
 pub async fn all(
     app: &AppState,
     mut candidates: Vec<Candidate>,
-    share: Share,
+    mut share: Share,
 ) -> Result<Vec<(Candidate, Fate)>, Problem> {
     let app = app.clone();
     on_its_own(async move {
+        if let AtRest::Sealed(maker) = &app.at_rest {
+            seal(&app, maker, &mut candidates, &mut share).await?;
+        }
         let (firsts, repeats) = by_first_use_of_a_key(&candidates);
         let mut fates: Vec<Option<Fate>> = candidates.iter().map(|_| None).collect();
         // A key's first use decides what it stands for; the repeats only find it there, and write nothing.
@@ -152,6 +204,48 @@ pub async fn all(
         Ok(settled.filter_map(|(candidate, fate)| Some((candidate, fate?))).collect())
     })
     .await
+}
+
+/// Seals the payloads for their executions. All or none: what cannot be sealed is not stored.
+async fn seal(
+    app: &AppState,
+    maker: &KeyMaker,
+    candidates: &mut [Candidate],
+    share: &mut Share,
+) -> Result<(), Problem> {
+    let bytes: usize = candidates.iter().map(|candidate| candidate.publish.payload.len()).sum();
+    // For a moment a payload is there twice.
+    share.grow_by(bytes + candidates.len() * SEALED_OVERHEAD)?;
+    let mut work = Vec::with_capacity(candidates.len());
+    // A batch is one tenant's, nearly always.
+    let mut last: Option<(TenantId, Arc<DataKey>)> = None;
+    for candidate in candidates.iter() {
+        let tenant = &candidate.publish.tenant;
+        let key = match &last {
+            Some((known, key)) if known == tenant => key.clone(),
+            _ => sealing_key(app, maker, tenant).await?,
+        };
+        last = Some((tenant.clone(), key.clone()));
+        work.push((key, tenant.clone(), candidate.id, candidate.publish.payload.clone()));
+    }
+    let seal_all = move || -> Vec<(Bytes, Uuid)> {
+        work.into_iter()
+            .map(|(key, tenant, id, plain)| (key.seal(&tenant, id, &plain, entropy()).into(), key.id))
+            .collect()
+    };
+    let sealed = if bytes > LARGE {
+        tokio::task::spawn_blocking(seal_all).await.map_err(|error| {
+            tracing::error!(%error, "sealing payloads failed in an unforeseen way");
+            Problem::internal()
+        })?
+    } else {
+        seal_all()
+    };
+    for (candidate, (payload, key)) in candidates.iter_mut().zip(sealed) {
+        candidate.publish.payload = payload;
+        candidate.data_key = Some(key);
+    }
+    Ok(())
 }
 
 fn by_first_use_of_a_key(candidates: &[Candidate]) -> (Vec<usize>, Vec<usize>) {

@@ -4,35 +4,55 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use axum::routing::{get, post};
 use axum::{Router, middleware};
+use bridge_access::Access;
 use bridge_protocol::{RouteTable, TopicNames};
 use bridge_service::clock::SharedClock;
 use bridge_service::config::Config;
+use bridge_service::directory::Directory;
 use bridge_service::health::Health;
 use bridge_service::problem;
+use bridge_service::tally::Tally;
+use bridge_service::vault::Vault;
 use bridge_store::Store;
+use ipnet::IpNet;
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::auth::Tokens;
+use crate::allowance::{Allowances, Throttle};
 use crate::budget::Budget;
+use crate::data_keys::AtRest;
+use crate::endpoints::{self, Need};
 use crate::handoff::Handoff;
-use crate::{observe, routes};
+use crate::{access, observe};
 
 /// Room for everything of a request that is not its payload.
 const ENVELOPE: usize = 64 * 1024;
 
 pub struct App {
     pub store: Store,
+    /// Tenants, credentials and keys, in memory.
+    pub directory: Directory,
+    /// Seals the secrets that the administrative routes write.
+    pub vault: Vault,
+    pub access: Access,
+    /// Refused logins.
+    pub tally: Tally,
+    /// What the tenants may use.
+    pub allowances: Arc<Allowances>,
+    pub token_requests: Throttle,
+    pub at_rest: AtRest,
     pub handoff: Handoff,
     pub routes: Arc<ArcSwap<RouteTable>>,
     pub names: TopicNames,
     pub clock: SharedClock,
-    pub tokens: Tokens,
     pub budget: Budget,
     pub limits: Limits,
     /// The API's address as callers see it; empty: links are relative.
     pub public_url: String,
+    /// The built-in issuer's address: absolute, also without a public URL.
+    pub issuer: String,
+    pub trusted_proxies: Vec<IpNet>,
+    pub health: Health,
     pub metrics: PrometheusHandle,
 }
 
@@ -48,6 +68,8 @@ pub struct Limits {
     pub accept_patience: Duration,
     /// When the timer of a handed-off execution rings.
     pub patience: Duration,
+    /// How long our own tokens are good: a key that signs no more must verify them for that long.
+    pub token_lifetime: Duration,
 }
 
 impl Limits {
@@ -60,6 +82,7 @@ impl Limits {
             max_delay: publisher.max_delay_s.get(),
             accept_patience: config.database.accept_patience_ms.get(),
             patience: config.relay.patience_ms.get(),
+            token_lifetime: config.auth.token_lifetime_s.get(),
         }
     }
 
@@ -68,16 +91,21 @@ impl Limits {
     }
 }
 
-pub fn router(app: AppState, health: &Health) -> Router {
-    Router::new()
-        .route("/pulsar/publish", post(routes::publish::handle))
-        .route("/pulsar/publish/batch", post(routes::batch::handle))
-        .route("/pulsar/executions", get(routes::executions::handle))
-        .route("/pulsar/executions/{id}", get(routes::execution::handle))
-        .route("/pulsar/executions/{id}/replay", post(routes::replay::handle))
-        .route_layer(middleware::from_fn(observe::observe))
-        .route("/metrics", get(routes::metrics::handle))
-        .merge(health.router())
+pub fn router(app: AppState) -> Router {
+    let mut router = Router::new();
+    for endpoint in endpoints::all() {
+        let need = endpoint.access;
+        let checked = endpoint
+            .handler
+            .route_layer(middleware::from_fn_with_state((app.clone(), need), access::enforce));
+        // What asks how the publisher is does not count as its work.
+        let observed = match need {
+            Need::Open if !endpoint.path.starts_with("/oauth2") => checked,
+            _ => checked.route_layer(middleware::from_fn(observe::observe)),
+        };
+        router = router.route(endpoint.path, observed);
+    }
+    router
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
         .layer(middleware::from_fn(problem::negotiate))

@@ -40,6 +40,12 @@ impl Budget {
 }
 
 impl Share {
+    /// Adds so many bytes to the share.
+    pub fn grow_by(&mut self, bytes: usize) -> Result<(), Problem> {
+        self.units.merge(acquire(&self.all_units, bytes)?);
+        Ok(())
+    }
+
     /// Makes the share large enough for `bytes` in all.
     pub fn grow_to(&mut self, bytes: usize) -> Result<(), Problem> {
         let missing = bytes.div_ceil(UNIT).saturating_sub(self.units.num_permits());

@@ -1,14 +1,19 @@
 //! The publisher: takes executions over HTTP, makes them durable, and sends their messages.
 //!
-//! The walk of a request: [`routes::publish`] reads it ([`body`], [`parse`]), [`accept`] makes it durable, and
-//! [`handoff`] publishes it ([`outbound`]). Everything that must happen later is a timer, and the [`relay`]'s.
+//! The walk of a request: [`endpoints`] says what its caller needs and [`access`] checks it, [`routes::publish`] reads it
+//! ([`body`], [`parse`]), [`allowance`] says whether its tenant may, [`accept`] makes it durable, and [`handoff`]
+//! publishes it ([`outbound`]). Everything that must happen later is a timer, and the [`relay`]'s.
 
 mod accept;
+mod access;
+mod allowance;
 mod answer;
 mod app;
 mod auth;
 mod body;
 mod budget;
+mod data_keys;
+mod endpoints;
 mod handoff;
 mod in_flight;
 mod observe;
@@ -20,6 +25,9 @@ mod start;
 
 use std::process::ExitCode;
 
+use bridge_service::daemon::{self, Extras};
+
 fn main() -> ExitCode {
-    bridge_service::daemon::main("bridge-publisher", |config| config.publisher.bind, start::run)
+    let extras = Extras { insecure_dev: true, routes: Some(endpoints::as_json) };
+    daemon::main_with("bridge-publisher", |config| config.publisher.bind, extras, start::run)
 }

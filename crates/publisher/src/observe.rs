@@ -52,6 +52,8 @@ fn known_method(method: &http::Method) -> &'static str {
         "GET" => "GET",
         "POST" => "POST",
         "HEAD" => "HEAD",
+        "PUT" => "PUT",
+        "DELETE" => "DELETE",
         _ => "OTHER",
     }
 }

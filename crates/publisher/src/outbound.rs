@@ -1,14 +1,13 @@
 //! From an accepted execution to its signed message in the tenant's topic. Used by the direct hand-off and the relay.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use bridge_bus::{MessageId, Outgoing, Producers, PublishError};
 use bridge_protocol::{
-    Claims, ExecutionId, Keyring, Lane, PayloadHash, SignError, TenantId, TopicNames, VERSION, WorkflowId,
+    Claims, ExecutionId, Lane, PayloadHash, SignError, TenantId, TopicNames, VERSION, WorkflowId,
 };
 use bridge_service::clock::SharedClock;
+use bridge_service::signing_gate::SigningGate;
 use bridge_service::trace;
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -35,7 +34,7 @@ pub enum OutboundError {
 
 pub struct Outbound {
     pub producers: Producers,
-    pub keyring: Arc<ArcSwap<Keyring>>,
+    pub keys: SigningGate,
     pub names: TopicNames,
     pub issuer: String,
     pub lifetime: Duration,
@@ -93,7 +92,7 @@ impl Outbound {
         span: &tracing::Span,
     ) -> Result<MessageId, OutboundError> {
         let now = self.clock.now().timestamp();
-        let body = self.keyring.load().sign(&Claims {
+        let body = self.keys.sign(&Claims {
             v: VERSION,
             iss: self.issuer.clone(),
             aud: topic.to_owned(),

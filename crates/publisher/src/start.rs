@@ -5,23 +5,30 @@ use std::time::Duration;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
+use bridge_access::Access;
 use bridge_bus::{Admin, Producers};
-use bridge_protocol::TimerPolicy;
-use bridge_service::clock::SystemClock;
+use bridge_protocol::{TenantId, TimerPolicy};
+use bridge_service::Lifecycle;
+use bridge_service::clock::{SharedClock, SystemClock};
 use bridge_service::config::Config;
 use bridge_service::daemon::Started;
+use bridge_service::directory::Directory;
 use bridge_service::health::{Health, HealthSlot, Reading, Status, Weight};
+use bridge_service::heartbeat;
 use bridge_service::keyring::{KeyringFile, Use};
 use bridge_service::serve::{ServeLimits, serve};
+use bridge_service::signing_gate::SigningGate;
+use bridge_service::tally::Tally;
 use bridge_service::telemetry::TelemetryGuard;
 use bridge_store::{Store, StoreError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::allowance::{self, Allowances, Throttle};
 use crate::app::{App, Limits, router};
-use crate::auth::Tokens;
 use crate::budget::Budget;
+use crate::data_keys::{self, AtRest};
 use crate::handoff::Handoff;
 use crate::in_flight::InFlight;
 use crate::outbound::Outbound;
@@ -31,7 +38,7 @@ use crate::relay::{self, Relay, RelayLimits};
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
-    let Started { config, lifecycle, telemetry } = started;
+    let Started { config, lifecycle, telemetry, insecure_dev } = started;
     let listener = TcpListener::bind(config.publisher.bind)
         .await
         .with_context(|| format!("{} cannot be listened on; change publisher.bind", config.publisher.bind))?;
@@ -40,11 +47,18 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
     let path = config.signing.keyring_file.as_deref().context("signing.keyring_file is not set")?;
     let keyring = KeyringFile::load(path, Use::Sign)?;
     let clock = SystemClock::shared();
+    let vault = config.vault()?;
+    let directory = Directory::new(store.clone(), vault.clone());
+    // Together: each waits for its time limit while Postgres is away.
+    let ((), keys) = tokio::join!(first_look(&directory), SigningGate::open(keyring.shared(), store.clone()));
+    let access = callers(&config, &directory, &clock, insecure_dev)?;
+    let tally = Tally::new(clock.clone());
+    let allowances = Arc::new(Allowances::default());
     // The producers outlive the soft stop: what was accepted before it is still handed off.
     let producers = Producers::start(config.bus(), lifecycle.hard.clone());
     let outbound = Arc::new(Outbound {
         producers: producers.clone(),
-        keyring: keyring.shared(),
+        keys: keys.clone(),
         names: config.topic_names(),
         issuer: config.signing.issuer.clone(),
         lifetime: config.signing.message_lifetime_s.get(),
@@ -61,7 +75,20 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
         false => Reading::now(Status::Down, "executions are accepted and published when it is back"),
     });
     lifecycle.spawn(watch(store.clone(), postgres, in_flight.clone(), lifecycle.soft.clone()));
+    lifecycle.spawn(keys.clone().watch(lifecycle.soft.clone()));
+    let kids = keyring.shared();
+    lifecycle.spawn(heartbeat::run(
+        store.clone(),
+        "publisher",
+        move || kids.load().kids(),
+        directory.clone(),
+        move || serde_json::json!({ "signing": keys.kid() }),
+        lifecycle.soft.clone(),
+    ));
     lifecycle.spawn(keyring.watch(lifecycle.soft.clone()));
+    lifecycle.spawn(directory.clone().watch(config.auth.directory_poll_ms.get(), lifecycle.soft.clone()));
+    lifecycle.spawn(access.clone().run(lifecycle.soft.clone()));
+    let at_rest = at_rest(&config, &store, &directory, &clock, &lifecycle);
     lifecycle.spawn(relay::maintain(store.clone(), clock.clone(), lifecycle.soft.clone()));
     lifecycle.spawn(relay::announce(store.clone(), outbound.clone(), lifecycle.soft.clone()));
     let relay = Relay {
@@ -72,6 +99,7 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
         admin: Admin::new(
             &config.pulsar.http_url,
             config.broker_auth(),
+            config.tls(),
             config.pulsar.operation_timeout_ms.get(),
         )?,
         subscription: config.pulsar.subscription.clone(),
@@ -80,13 +108,25 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
     };
     lifecycle.spawn(relay.run(lifecycle.soft.clone()));
 
+    // Requests of the drain are counted too: these two end after the last of them.
+    let counting = CancellationToken::new();
+    let counted = TaskTracker::new();
+    counted.spawn(tally.clone().run(store.clone(), counting.clone()));
+    counted.spawn(allowance::keep(allowances.clone(), store.clone(), directory.clone(), counting.clone()));
+
     let app = Arc::new(App {
         store: store.clone(),
+        directory,
+        vault,
+        access,
+        tally,
+        allowances,
+        token_requests: Throttle::per_minute(config.auth.token_requests_per_minute),
+        at_rest,
         handoff: Handoff::new(outbound, in_flight, config.publisher.handoff, on_their_way.clone()),
         routes,
         names: config.topic_names(),
         clock,
-        tokens: Tokens::new(&config.tenants),
         budget: Budget::new(config.publisher.inflight_requests, config.publisher.inflight_bytes),
         limits: Limits::new(&config),
         public_url: config
@@ -96,6 +136,9 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
             .unwrap_or_default()
             .trim_end_matches('/')
             .to_owned(),
+        issuer: config.access().issuer,
+        trusted_proxies: config.trusted_proxies(),
+        health,
         metrics: telemetry.metrics(),
     });
     let limits = ServeLimits {
@@ -103,16 +146,63 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
         header_timeout: config.publisher.header_timeout_ms.get(),
     };
     tracing::info!(address = %listener.local_addr()?, "the publisher listens");
-    let (router, served) = (router(app, &health), lifecycle.clone());
+    let (router, served) = (router(app), lifecycle.clone());
     lifecycle.spawn(async move {
         serve(listener, router, limits, served).await;
         // Requests are over, so nothing new is handed off; what is on its way gets its receipt.
         on_their_way.close();
         on_their_way.wait().await;
+        counting.cancel();
+        counted.close();
+        counted.wait().await;
     });
     lifecycle.stop(config.publisher.drain_ms.get()).await;
     store.close().await;
     Ok(telemetry)
+}
+
+/// Whoever calls right after the start should be known. Without Postgres nobody is, and callers are told to wait.
+async fn first_look(directory: &Directory) {
+    if let Err(error) = directory.refresh().await {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "starting without the tenants and credentials; requests are refused until they are read"
+        );
+    }
+}
+
+/// Who decides on callers. Nothing falls open, and a publisher that nobody could use says so at once.
+fn callers(
+    config: &Config,
+    directory: &Directory,
+    clock: &SharedClock,
+    insecure_dev: bool,
+) -> anyhow::Result<Access> {
+    if insecure_dev {
+        let tenant = TenantId::parse(&config.pulsar.tenant).context("pulsar.tenant is no tenant's id")?;
+        return Ok(Access::insecure(tenant));
+    }
+    let nobody = directory.is_loaded() && directory.snapshot().by_id.is_empty();
+    if nobody && config.auth.issuers.is_empty() {
+        anyhow::bail!("nobody could log in: run `bridgectl admin bootstrap`, or configure auth.issuers");
+    }
+    Ok(Access::new(config.access(), directory.clone(), clock.clone())?)
+}
+
+fn at_rest(
+    config: &Config,
+    store: &Store,
+    directory: &Directory,
+    clock: &SharedClock,
+    lifecycle: &Lifecycle,
+) -> AtRest {
+    if !config.encryption.payloads {
+        return AtRest::Plain;
+    }
+    let (at_rest, asked) = AtRest::sealed();
+    let (store, directory, clock) = (store.clone(), directory.clone(), clock.clone());
+    lifecycle.spawn(data_keys::make(asked, store, directory, clock, lifecycle.hard.clone()));
+    at_rest
 }
 
 /// A database that is away comes back; one that is set up wrongly does not.

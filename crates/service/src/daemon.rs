@@ -22,6 +22,9 @@ struct Flags {
     /// Print the effective configuration, secrets masked, and leave.
     #[arg(long)]
     check_config: bool,
+    /// Publisher only: ask nobody for a credential. For a machine of your own, on a loopback address.
+    #[arg(long)]
+    insecure_dev: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -30,6 +33,8 @@ struct Flags {
 enum Command {
     /// Ask the running daemon whether it is ready: exit code 0 or 1.
     Health,
+    /// Publisher only: print the HTTP API's routes and what each asks for, as JSON.
+    Routes,
 }
 
 /// What a daemon starts from.
@@ -37,6 +42,16 @@ pub struct Started {
     pub config: Config,
     pub lifecycle: Lifecycle,
     pub telemetry: TelemetryGuard,
+    /// No caller needs a credential: asked for by a flag, and only on a loopback address.
+    pub insecure_dev: bool,
+}
+
+/// What only the publisher has.
+#[derive(Clone, Copy, Default)]
+pub struct Extras {
+    pub insecure_dev: bool,
+    /// Prints the routes.
+    pub routes: Option<fn() -> String>,
 }
 
 /// Runs a daemon to its end. `bind` picks its HTTP address; `run` returns when everything is stopped and hands the
@@ -46,7 +61,36 @@ where
     R: FnOnce(Started) -> F,
     F: Future<Output = anyhow::Result<TelemetryGuard>>,
 {
+    main_with(name, bind, Extras::default(), run)
+}
+
+/// [`main`] for a daemon with more flags and commands.
+pub fn main_with<R, F>(
+    name: &'static str,
+    bind: fn(&Config) -> SocketAddr,
+    extras: Extras,
+    run: R,
+) -> ExitCode
+where
+    R: FnOnce(Started) -> F,
+    F: Future<Output = anyhow::Result<TelemetryGuard>>,
+{
     let flags = Flags::parse();
+    let mut faults = ConfigFaults::default();
+    match (&flags.command, extras.routes) {
+        (Some(Command::Routes), Some(routes)) => {
+            println!("{}", routes());
+            return ExitCode::SUCCESS;
+        }
+        (Some(Command::Routes), None) => faults.add("routes", format!("{name} has no HTTP API")),
+        _ => {}
+    }
+    if flags.insecure_dev && !extras.insecure_dev {
+        faults.add("--insecure-dev", format!("{name} takes no callers; the flag is the publisher's"));
+    }
+    if !faults.is_empty() {
+        return at_fault(name, &faults);
+    }
     // A container's check must not need what only the daemon itself may read.
     if let Some(Command::Health) = flags.command {
         return match Config::load_for(crate::config::Role::Operator, flags.config, environment()) {
@@ -58,6 +102,11 @@ where
         Ok(loaded) => loaded,
         Err(faults) => return at_fault(name, &faults),
     };
+    if flags.insecure_dev && !bind(&config).ip().is_loopback() {
+        let what = format!("only on a loopback address, not on {}; set publisher.bind", bind(&config));
+        faults.add("--insecure-dev", what);
+        return at_fault(name, &faults);
+    }
     if flags.check_config {
         warnings.iter().for_each(|warning| eprintln!("{name}: {warning}"));
         print!("{}", config.masked());
@@ -69,8 +118,14 @@ where
         let telemetry = telemetry::init(&config.telemetry, name)?;
         warnings.iter().for_each(|warning| tracing::warn!(key = warning.place, "{}", warning.what));
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "{name} starts");
+        let insecure_dev = flags.insecure_dev;
+        if insecure_dev {
+            tracing::warn!(
+                "--insecure-dev: EVERYBODY who reaches this address may do EVERYTHING, without a credential"
+            );
+        }
         let lifecycle = Lifecycle::install()?;
-        let telemetry = run(Started { config, lifecycle, telemetry }).await?;
+        let telemetry = run(Started { config, lifecycle, telemetry, insecure_dev }).await?;
         tracing::info!("{name} has stopped");
         telemetry.shutdown().await;
         Ok(())

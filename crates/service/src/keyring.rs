@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 pub type SharedKeyring = Arc<ArcSwap<Keyring>>;
 
-/// How often the file is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often the file is looked at: a new key waits for the slowest of the consumers.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {

@@ -3,16 +3,27 @@
 pub mod clock;
 pub mod config;
 pub mod daemon;
+pub mod directory;
 pub mod failpoint;
 pub mod health;
+pub mod heartbeat;
+pub mod key_pair;
 pub mod keyring;
 pub mod lifecycle;
+pub mod outgoing;
+pub mod payload_key;
 pub mod problem;
 pub mod serve;
+pub mod signing_gate;
 pub mod suggest;
+pub mod tally;
 pub mod telemetry;
 pub mod trace;
+pub mod vault;
 
 pub use config::{Config, ConfigFaults};
+pub use directory::Directory;
 pub use lifecycle::Lifecycle;
+pub use outgoing::OutgoingCredential;
 pub use problem::Problem;
+pub use vault::Vault;

@@ -6,12 +6,13 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::time::Duration;
 
 const PLAIN: HeaderValue = HeaderValue::from_static("application/json");
+const REALM: &str = "Bearer realm=\"bridge\"";
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// One bad field and how to put it right.
@@ -46,7 +47,7 @@ struct Inner {
     #[serde(skip)]
     retry_after: Option<Duration>,
     #[serde(skip)]
-    challenge: bool,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Problem {
@@ -63,7 +64,7 @@ impl Problem {
             execution_id: None,
             code,
             retry_after: None,
-            challenge: false,
+            headers: Vec::new(),
         }))
     }
 
@@ -84,10 +85,25 @@ impl Problem {
         self
     }
 
-    /// Asks for a credential (401).
-    pub fn with_challenge(mut self) -> Self {
-        self.0.challenge = true;
+    /// Adds a header to the answer, for example the RateLimit headers of a 429.
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.0.headers.push((name, value));
         self
+    }
+
+    /// Asks for a credential (401).
+    pub fn with_challenge(self) -> Self {
+        self.with_header(WWW_AUTHENTICATE, HeaderValue::from_static(REALM))
+    }
+
+    /// Names the scope the credential lacks (403).
+    pub fn with_missing_scope(self, scope: &'static str) -> Self {
+        let challenge = format!("{REALM}, error=\"insufficient_scope\", scope=\"{scope}\"");
+        match HeaderValue::try_from(challenge) {
+            Ok(value) => self.with_header(WWW_AUTHENTICATE, value),
+            // A scope's name has no character that a header could not hold.
+            Err(_) => self,
+        }
     }
 
     pub fn status(&self) -> StatusCode {
@@ -128,10 +144,8 @@ impl IntoResponse for Problem {
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
-        if self.0.challenge {
-            response
-                .headers_mut()
-                .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"bridge\""));
+        for (name, value) in &self.0.headers {
+            response.headers_mut().append(name, value.clone());
         }
         response.extensions_mut().insert(IsProblem);
         response
@@ -173,4 +187,37 @@ pub async fn no_such_method(request: Request) -> Problem {
             request.method()
         ),
     )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn header(problem: Problem, name: &str) -> (u16, String) {
+        let response = problem.into_response();
+        let value = response.headers()[name].to_str().unwrap().to_owned();
+        (response.status().as_u16(), value)
+    }
+
+    #[test]
+    fn refusals_say_in_headers_what_is_needed() {
+        let refused = |code| Problem::new(code, "refused", "Refused", "no");
+        let name = "www-authenticate";
+        let unknown = refused(StatusCode::UNAUTHORIZED).with_challenge();
+        assert_eq!(header(unknown, name), (401, "Bearer realm=\"bridge\"".into()));
+        let lacking = refused(StatusCode::FORBIDDEN).with_missing_scope("replay");
+        assert_eq!(
+            header(lacking, name),
+            (403, "Bearer realm=\"bridge\", error=\"insufficient_scope\", scope=\"replay\"".into())
+        );
+        let limited = || {
+            refused(StatusCode::TOO_MANY_REQUESTS).retry_after(Duration::from_millis(1200)).with_header(
+                HeaderName::from_static("ratelimit"),
+                HeaderValue::from_static("\"tenant\";r=0;t=2"),
+            )
+        };
+        assert_eq!(header(limited(), "retry-after"), (429, "2".into()));
+        assert_eq!(header(limited(), "ratelimit"), (429, "\"tenant\";r=0;t=2".into()));
+    }
 }

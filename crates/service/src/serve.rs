@@ -2,13 +2,20 @@
 
 use crate::lifecycle::Lifecycle;
 use axum::Router;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The address a request's connection comes from, in the request's extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
 
 #[derive(Debug, Clone, Copy)]
 pub struct ServeLimits {
@@ -28,8 +35,9 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ServeLimits, l
             // The semaphore is never closed.
             let Ok(slot) = slots.clone().acquire_owned().await else { return };
             match listener.accept().await {
-                Ok((stream, _)) => {
-                    connections.spawn(connection(stream, slot, router.clone(), limits, lifecycle.clone()));
+                Ok((stream, from)) => {
+                    let (router, peer) = (router.clone(), Peer(from));
+                    connections.spawn(connection(stream, peer, slot, router, limits, lifecycle.clone()));
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: accepting again at once would spin.
@@ -47,6 +55,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ServeLimits, l
 
 async fn connection(
     stream: TcpStream,
+    peer: Peer,
     _slot: OwnedSemaphorePermit,
     router: Router,
     limits: ServeLimits,
@@ -57,7 +66,12 @@ async fn connection(
     }
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: http::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        router.call(request)
+    });
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -92,10 +106,10 @@ mod tests {
         let (gate, seen) = (release.clone(), entered.clone());
         let router = Router::new().route(
             "/slow",
-            get(move || async move {
+            get(move |axum::Extension(Peer(from)): axum::Extension<Peer>| async move {
                 seen.lock().unwrap().take().unwrap().send(()).unwrap();
                 gate.notified().await;
-                "done"
+                format!("done for {from}")
             }),
         );
         let limits = ServeLimits { connections: 4, header_timeout: Duration::from_millis(200) };
@@ -113,7 +127,7 @@ mod tests {
         release.notify_one();
         let mut answer = String::new();
         good.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.ends_with("done"), "{answer}");
+        assert!(answer.ends_with(&format!("done for {}", good.local_addr().unwrap())), "{answer}");
         server.await.unwrap();
     }
 }

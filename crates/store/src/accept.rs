@@ -20,7 +20,9 @@ pub struct NewExecution {
     pub workflow: WorkflowId,
     pub lane: Lane,
     pub kind: Option<String>,
+    /// As it is stored: plain, or sealed by `data_key`.
     pub payload: Bytes,
+    pub data_key: Option<Uuid>,
     pub psh: PayloadHash,
     /// JSON text.
     pub metadata: Option<String>,
@@ -57,8 +59,8 @@ pub(crate) struct Accept;
 pub(crate) fn sql(day: Day) -> String {
     format!(
         "WITH r AS (SELECT * FROM unnest($1::text[], $2::uuid[], $3::text[], $4::int2[], $5::text[], $6::bytea[], $7::bytea[], $8::text[], $9::text[],
-              $10::text[], $11::bytea[], $12::timestamptz[], $13::timestamptz[], $14::int8[], $15::bool[], $16::text[], $17::text[])
-            AS r(tenant_id, id, workflow_id, lane, kind, body, psh, metadata, traceparent, key, digest, deliver_at, expires_at, due_in_ms, handed_off, by, because)),
+              $10::text[], $11::bytea[], $12::timestamptz[], $13::timestamptz[], $14::int8[], $15::bool[], $16::text[], $17::text[], $18::uuid[])
+            AS r(tenant_id, id, workflow_id, lane, kind, body, psh, metadata, traceparent, key, digest, deliver_at, expires_at, due_in_ms, handed_off, by, because, data_key)),
           k AS (INSERT INTO idempotency_keys (tenant_id, key, digest, execution_id)
             SELECT tenant_id, key, digest, id FROM r WHERE key IS NOT NULL ORDER BY tenant_id, key
             ON CONFLICT DO NOTHING RETURNING execution_id),
@@ -68,7 +70,7 @@ pub(crate) fn sql(day: Day) -> String {
             SELECT tenant_id, id, workflow_id, lane, kind, psh, metadata::jsonb, traceparent, deliver_at, expires_at, due_at,
               CASE WHEN handed_off THEN now() END, by, because FROM go
             ON CONFLICT DO NOTHING RETURNING tenant_id, id, due_at),
-          p AS (INSERT INTO payloads_{day} (tenant_id, id, body) SELECT go.tenant_id, go.id, go.body FROM go JOIN e USING (id)),
+          p AS (INSERT INTO payloads_{day} (tenant_id, id, body, data_key) SELECT go.tenant_id, go.id, go.body, go.data_key FROM go JOIN e USING (id)),
           t AS (INSERT INTO timers (due_at, tenant_id, execution_id) SELECT due_at, tenant_id, id FROM e)
         SELECT id FROM e",
         day = day.suffix()
@@ -135,6 +137,7 @@ pub(crate) async fn accept(
         .bind(rows.iter().map(|r| r.handed_off).collect::<Vec<_>>())
         .bind(rows.iter().map(|r| r.decided_by).collect::<Vec<_>>())
         .bind(rows.iter().map(|r| r.decided_because.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|r| r.data_key).collect::<Vec<_>>())
         .fetch_all(&mut *connection)
         .await?;
     if written.len() == rows.len() {

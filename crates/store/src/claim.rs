@@ -48,10 +48,18 @@ pub struct Claimed {
 /// A claim brings small payloads along; a batch of large ones would be gigabytes in one answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Payload {
-    Here(Bytes),
+    Here(StoredPayload),
     /// So many bytes, to be loaded by `Store::payload`.
     Large(usize),
     Gone,
+}
+
+/// A payload as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredPayload {
+    pub bytes: Bytes,
+    /// The data key that sealed the bytes; None: they are plain.
+    pub data_key: Option<Uuid>,
 }
 
 /// The most that a claim brings along.
@@ -95,7 +103,7 @@ pub(crate) fn sql(day: Day) -> String {
                 OR (e.state = 1 AND e.claim_id = r.claim_id))
             RETURNING r.claim_id, e.tenant_id, e.id, e.attempt, e.workflow_id, e.lane, e.psh, e.metadata, e.accepted_at, e.traceparent)
         SELECT c.claim_id, c.attempt, c.workflow_id, c.lane, c.psh, c.metadata::text AS metadata, c.accepted_at, c.traceparent, octet_length(p.body) AS size,
-            CASE WHEN octet_length(p.body) <= {INLINE} THEN p.body END AS body
+            CASE WHEN octet_length(p.body) <= {INLINE} THEN p.body END AS body, p.data_key
           FROM c LEFT JOIN payloads_{day} p ON p.tenant_id = c.tenant_id AND p.id = c.id",
         day = day.suffix()
     )
@@ -148,7 +156,10 @@ impl Statement for ClaimStatement {
                         row.try_get::<Option<Vec<u8>>, _>("body")?,
                         row.try_get::<Option<i32>, _>("size")?,
                     ) {
-                        (Some(body), _) => Payload::Here(body.into()),
+                        (Some(body), _) => Payload::Here(StoredPayload {
+                            bytes: body.into(),
+                            data_key: row.try_get("data_key")?,
+                        }),
                         (None, Some(size)) => Payload::Large(size as usize),
                         (None, None) => Payload::Gone,
                     },

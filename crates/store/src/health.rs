@@ -1,5 +1,7 @@
 //! What health checks, metrics and the invariant's watchers ask.
 
+use std::time::Duration;
+
 use bridge_protocol::{ExecutionId, TenantId, Time};
 use uuid::Uuid;
 
@@ -25,7 +27,49 @@ pub struct Member {
     pub detail: serde_json::Value,
 }
 
+/// A daemon that beat lately, and what it has loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveMember {
+    pub kind: String,
+    pub keys: Vec<String>,
+    pub directory: i64,
+}
+
 impl Store {
+    /// The daemons that beat within the last `within`.
+    pub async fn live_members(&self, within: Duration) -> Result<Vec<LiveMember>, StoreError> {
+        let found = sqlx::query!(
+            "SELECT kind, detail FROM members WHERE seen_at > now() - make_interval(secs => $1)",
+            rows::seconds(within)
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|source| StoreError::Statement { name: "live_members", source })?;
+        Ok(found
+            .into_iter()
+            .map(|row| LiveMember {
+                kind: row.kind,
+                // One that says nothing of keys or directory has none.
+                keys: row.detail["keys"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|key| key.as_str().map(str::to_owned))
+                    .collect(),
+                directory: row.detail["directory"].as_i64().unwrap_or_default(),
+            })
+            .collect())
+    }
+
+    /// Takes back a daemon's heartbeat, so that nobody waits for it any more.
+    pub async fn leave(&self, member: Uuid) -> Result<(), StoreError> {
+        sqlx::query!("DELETE FROM members WHERE id = $1", member)
+            .execute(&self.pool)
+            .await
+            .map(drop)
+            .map_err(|source| StoreError::Statement { name: "leave", source })
+    }
+
     pub async fn pulse(&self) -> Result<Pulse, StoreError> {
         let row = sqlx::query!(
             r#"SELECT now() AS "now!", (SELECT due_at FROM timers WHERE due_at <= now() ORDER BY due_at LIMIT 1) AS oldest_due,

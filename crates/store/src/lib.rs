@@ -1,26 +1,41 @@
 //! The truth of the bridge, in Postgres. The only crate that knows sqlx.
 //!
 //! The hot statements (`accept`, `claim`, `finish`, `reschedule`) are micro-batched by [`batch`]; the relay's
-//! [`timers`] are one short transaction; everything else is plain reading and writing.
+//! [`timers`] are one short transaction; administrative changes go through [`admin`] and are on the record; everything
+//! else is plain reading and writing.
 
 mod accept;
+mod admin;
+mod audit;
 mod batch;
 mod claim;
 mod config;
 mod connect;
+mod counts;
+mod credentials;
+mod data_keys;
 mod day;
+mod directory;
 mod error;
 mod executions;
+mod export;
 mod finish;
 mod health;
+mod issuer_keys;
 mod notices;
 mod partitions;
+mod release;
+mod removal;
 mod replay;
 mod reschedule;
 mod rows;
+mod sealed;
+mod tenants;
 mod timers;
 mod together;
 mod tx;
+mod webhook_credentials;
+mod webhook_secrets;
 
 use std::time::Duration;
 
@@ -29,18 +44,31 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use tokio_util::sync::CancellationToken;
 
 pub use accept::{Accepted, Idempotency, NewExecution};
-pub use claim::{Claim, ClaimAnswer, Claimed, Payload, Refusal};
+pub use admin::{Actor, AdminError, Done, Outcome};
+pub use audit::{AuditFilter, AuditRow};
+pub use claim::{Claim, ClaimAnswer, Claimed, Payload, Refusal, StoredPayload};
 pub use config::StoreConfig;
+pub use counts::{Refused, RefusedRow};
+pub use credentials::{CredentialKind, CredentialRecord};
+pub use data_keys::SealedDataKey;
 pub use day::Day;
+pub use directory::DirectoryRows;
 pub use error::{StoreError, WriteError};
 pub use executions::{Attempt, Execution, Listed};
+pub use export::ExportedRow;
 pub use finish::{Ending, Finish, Finished, ResultBody};
-pub use health::{Member, Pulse};
+pub use health::{LiveMember, Member, Pulse};
+pub use issuer_keys::SealedIssuerKey;
 pub use notices::{Notice, Rejected};
 pub use partitions::Maintained;
+pub use removal::Removed;
 pub use replay::Replayable;
 pub use reschedule::{Reschedule, Why};
+pub use sealed::{SealedAt, SealedBlob};
+pub use tenants::{TenantLimits, TenantRecord, TenantState};
 pub use timers::{Due, Rung};
+pub use webhook_credentials::SealedWebhookCredential;
+pub use webhook_secrets::SealedRow;
 
 use batch::{BatchLimits, Batcher};
 

@@ -73,6 +73,7 @@ impl Store {
         metrics::gauge!("bridge_store_partitions_kept").set(done.kept.len() as f64);
         done.keys_forgotten =
             forget_keys(&mut connection, self.config.idempotency_days).await.map_err(named)?;
+        forget_counts(&mut connection).await.map_err(named)?;
         // The session ends here and the advisory lock with it.
         Ok(done)
     }
@@ -113,7 +114,10 @@ pub(crate) async fn ensure(
     Ok(created)
 }
 
-async fn partitions_of(connection: &mut PgConnection, table: &str) -> Result<Vec<String>, sqlx::Error> {
+pub(crate) async fn partitions_of(
+    connection: &mut PgConnection,
+    table: &str,
+) -> Result<Vec<String>, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = to_regclass($1) ORDER BY c.relname",
     )
@@ -160,4 +164,13 @@ async fn forget_keys(connection: &mut PgConnection, days: u64) -> Result<u64, sq
             return Ok(forgotten);
         }
     }
+}
+
+/// Refusals serve whoever looks into an attack, the use of a day its quota and some reporting after it.
+async fn forget_counts(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!("DELETE FROM refusals WHERE minute < now() - interval '90 days'")
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query!("DELETE FROM usage WHERE day < current_date - 400").execute(connection).await?;
+    Ok(())
 }

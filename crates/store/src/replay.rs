@@ -1,16 +1,15 @@
 //! Replay: a new execution with the old one's payload; the old one keeps its state.
 
 use bridge_protocol::{ExecutionId, PayloadHash, State, TenantId};
-use bytes::Bytes;
 
-use crate::{Store, StoreError, rows};
+use crate::{Store, StoreError, StoredPayload, rows};
 
 /// What a replay copies.
 #[derive(Clone, Debug)]
 pub struct Replayable {
     pub state: State,
     /// None: retention has taken the payload.
-    pub payload: Option<Bytes>,
+    pub payload: Option<StoredPayload>,
     pub psh: PayloadHash,
 }
 
@@ -22,7 +21,7 @@ impl Store {
     ) -> Result<Option<Replayable>, StoreError> {
         let named = |source| StoreError::Statement { name: "replayable", source };
         let found = sqlx::query!(
-            r#"SELECT e.state, e.psh, p.body AS "body?" FROM executions e LEFT JOIN payloads p ON p.tenant_id = e.tenant_id AND p.id = e.id
+            r#"SELECT e.state, e.psh, p.body AS "body?", p.data_key FROM executions e LEFT JOIN payloads p ON p.tenant_id = e.tenant_id AND p.id = e.id
                WHERE e.tenant_id = $1 AND e.id = $2"#,
             tenant.as_str(),
             id.uuid()
@@ -34,7 +33,9 @@ impl Store {
             .map(|row| {
                 Ok(Replayable {
                     state: rows::state(row.state)?,
-                    payload: row.body.map(Bytes::from),
+                    payload: row
+                        .body
+                        .map(|body| StoredPayload { bytes: body.into(), data_key: row.data_key }),
                     psh: rows::payload_hash(&row.psh)?,
                 })
             })
@@ -43,15 +44,19 @@ impl Store {
     }
 
     /// The payload of a claimed execution that was too large for its claim to bring along.
-    pub async fn payload(&self, tenant: &TenantId, id: ExecutionId) -> Result<Option<Bytes>, StoreError> {
-        sqlx::query_scalar!(
-            "SELECT body FROM payloads WHERE tenant_id = $1 AND id = $2",
+    pub async fn payload(
+        &self,
+        tenant: &TenantId,
+        id: ExecutionId,
+    ) -> Result<Option<StoredPayload>, StoreError> {
+        sqlx::query!(
+            "SELECT body, data_key FROM payloads WHERE tenant_id = $1 AND id = $2",
             tenant.as_str(),
             id.uuid()
         )
         .fetch_optional(&self.pool)
         .await
-        .map(|body| body.map(Bytes::from))
+        .map(|found| found.map(|row| StoredPayload { bytes: row.body.into(), data_key: row.data_key }))
         .map_err(|source| StoreError::Statement { name: "payload", source })
     }
 

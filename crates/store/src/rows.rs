@@ -3,7 +3,7 @@
 use bridge_protocol::{ExecutionId, Lane, PayloadHash, State, TenantId, WorkflowId};
 use uuid::Uuid;
 
-fn bad(what: &str, value: impl std::fmt::Display) -> sqlx::Error {
+pub(crate) fn bad(what: &str, value: impl std::fmt::Display) -> sqlx::Error {
     sqlx::Error::Decode(format!("the row holds {value} as {what}").into())
 }
 
@@ -29,4 +29,22 @@ pub(crate) fn execution_id(id: Uuid) -> Result<ExecutionId, sqlx::Error> {
 
 pub(crate) fn payload_hash(bytes: &[u8]) -> Result<PayloadHash, sqlx::Error> {
     bytes.try_into().map(PayloadHash).map_err(|_| bad("payload hash", format!("{} bytes", bytes.len())))
+}
+
+pub(crate) fn digest(bytes: &[u8]) -> Result<[u8; 32], sqlx::Error> {
+    bytes.try_into().map_err(|_| bad("digest", format!("{} bytes", bytes.len())))
+}
+
+/// Counts are far below; a column of Postgres has no unsigned type.
+pub(crate) fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn unsigned(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or_default()
+}
+
+/// For `now() + make_interval(secs => ...)`.
+pub(crate) fn seconds(duration: std::time::Duration) -> f64 {
+    duration.as_secs_f64()
 }

@@ -122,7 +122,7 @@ impl Store {
     {
         // The transaction may run again, so the closure is shared with each run; no await happens under the lock.
         let decide = Arc::new(Mutex::new(decide));
-        tx::transaction(&self.batch_pool, "relay.ring", self.transaction_limit(), move |connection| {
+        tx::transaction(&self.batch_pool, "relay.ring", self.transaction_limit(), move |connection, _| {
             let decide = decide.clone();
             Box::pin(async move { ring(connection, limit, &decide).await })
         })
@@ -288,7 +288,7 @@ async fn delete(connection: &mut PgConnection, timers: &[Timer]) -> Result<(), s
     Ok(())
 }
 
-async fn partition_exists(connection: &mut PgConnection, day: Day) -> Result<bool, sqlx::Error> {
+pub(crate) async fn partition_exists(connection: &mut PgConnection, day: Day) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
         .bind(format!("executions_{}", day.suffix()))
         .fetch_one(connection)

@@ -1,7 +1,6 @@
 //! Accepting many executions of one request in one transaction.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -21,7 +20,7 @@ impl Store {
         patience: Duration,
     ) -> Result<Vec<Accepted>, WriteError> {
         // Dropping the work half-way rolls it back, or leaves a commit that the same rows meet again.
-        match tokio::time::timeout(patience, self.accept_together(Arc::new(rows), patience)).await {
+        match tokio::time::timeout(patience, self.accept_together(&rows, patience)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(WriteError::Unavailable {
                 statement: "accept_all",
@@ -33,22 +32,16 @@ impl Store {
 
     async fn accept_together(
         &self,
-        rows: Arc<Vec<NewExecution>>,
+        rows: &[NewExecution],
         patience: Duration,
     ) -> Result<Vec<Accepted>, WriteError> {
         let deadline = Instant::now() + patience;
         loop {
-            let again = rows.clone();
-            let outcome = tx::transaction(
-                &self.batch_pool,
-                "accept_all",
-                self.transaction_limit(),
-                move |connection| {
-                    let rows = again.clone();
-                    Box::pin(async move { accept_by_day(connection, &rows).await })
-                },
-            )
-            .await;
+            let outcome =
+                tx::transaction(&self.batch_pool, "accept_all", self.transaction_limit(), |connection, _| {
+                    Box::pin(accept_by_day(connection, rows))
+                })
+                .await;
             let last = match outcome {
                 Ok(outcomes) => return Ok(outcomes),
                 Err(StoreError::Statement { source, .. }) => {

@@ -1,5 +1,6 @@
 //! Every transaction runs through here: named, measured, and run again when Postgres says so.
 
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -13,16 +14,19 @@ use crate::error::{Fault, fault};
 const ATTEMPTS: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(25);
 
+/// Says that what a body borrows (`'b`) outlives the connection that it is lent (`'c`); it carries nothing.
+pub(crate) type Lent<'c, 'b> = PhantomData<&'c &'b ()>;
+
 /// Runs `body` in one transaction. It may run more than once, also after a COMMIT whose answer got lost: it must
 /// bear that. `limit` covers one run, for the network that says nothing any more.
-pub(crate) async fn transaction<T, F>(
+pub(crate) async fn transaction<'b, T, F>(
     pool: &PgPool,
     name: &'static str,
     limit: Duration,
     mut body: F,
 ) -> Result<T, StoreError>
 where
-    F: for<'c> FnMut(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send,
+    F: for<'c> FnMut(&'c mut PgConnection, Lent<'c, 'b>) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send,
     T: Send,
 {
     let mut attempt = 1;
@@ -49,13 +53,13 @@ where
     }
 }
 
-async fn once<T, F>(pool: &PgPool, body: &mut F) -> Result<T, sqlx::Error>
+async fn once<'b, T, F>(pool: &PgPool, body: &mut F) -> Result<T, sqlx::Error>
 where
-    F: for<'c> FnMut(&'c mut PgConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send,
+    F: for<'c> FnMut(&'c mut PgConnection, Lent<'c, 'b>) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send,
 {
     let mut connection = pool.acquire().await?;
     let mut transaction = connection.begin().await?;
-    let value = body(&mut transaction).await?;
+    let value = body(&mut transaction, PhantomData).await?;
     transaction.commit().await?;
     Ok(value)
 }

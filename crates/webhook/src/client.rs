@@ -29,7 +29,8 @@ pub struct WebhookConfig {
     /// An answer is read up to here, then cut.
     pub max_answer_bytes: usize,
     pub allow_private: Vec<IpNet>,
-    /// The operator's own hosts, as `host` or `host:port`.
+    /// Hosts that may be anywhere, as `host` or `host:port`: the operator's own, and those that routes may
+    /// name although they are private.
     pub trusted_hosts: HashSet<String>,
     pub user_agent: String,
 }
@@ -68,7 +69,7 @@ pub struct WebhookClient {
     guard: Guard,
     /// Resolves through the guard.
     guarded: Client,
-    /// For the operator's own hosts. A pool of its own: no connection passes from one to the other.
+    /// For the hosts that the operator named. A pool of its own: no connection passes from one to the other.
     trusting: Client,
     max_answer_bytes: usize,
 }
@@ -77,8 +78,13 @@ impl WebhookClient {
     /// Needs the process's TLS provider to be installed.
     pub fn new(config: WebhookConfig) -> Result<Self, WebhookSetupError> {
         let guard = Guard::new(config.allow_private.clone(), config.trusted_hosts.clone());
-        let guarded = builder(&config).dns_resolver(Arc::new(guard.clone())).build();
-        let trusting = builder(&config).build();
+        Self::with_guard(&config, guard)
+    }
+
+    /// As `new`, with a guard that may resolve names in its own way.
+    pub fn with_guard(config: &WebhookConfig, guard: Guard) -> Result<Self, WebhookSetupError> {
+        let guarded = builder(config).dns_resolver(Arc::new(guard.clone())).build();
+        let trusting = builder(config).dns_resolver(guard.names()).build();
         Ok(Self {
             guard,
             guarded: guarded.map_err(WebhookSetupError)?,
@@ -92,6 +98,15 @@ impl WebhookClient {
     }
 
     pub async fn fire(&self, fire: Fire<'_>) -> FireResult {
+        let result = self.send(fire).await;
+        if let FireResult::Blocked(refused) = &result {
+            // With the address, for the operator.
+            tracing::warn!(?refused, "the guard kept a request in");
+        }
+        result
+    }
+
+    async fn send(&self, fire: Fire<'_>) -> FireResult {
         let client = if self.guard.trusts(fire.url) {
             &self.trusting
         } else if let Err(refused) = self.guard.check_url(fire.url) {

@@ -6,50 +6,87 @@
 //! read every decimal, octal or mapped spelling.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
+
+use crate::addresses::is_public;
 
 /// The guard would not let the request out. Nothing was sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     #[error("{url} is neither http nor https with a host: correct the route's webhook_url")]
     Url { url: String },
+    #[error("{url} holds a user name or a password: take them out and name a credential in the route")]
+    Login { url: String },
     #[error(
-        "the host {host} leads to {address}, which is not a public address: use a public host, or let the operator \
-         add the range to webhook.allow_private"
+        "the host {host} leads to an address that is not public: use a public host, or let the operator add its range \
+         to webhook.allow_private or the host to webhook.allow_hosts"
     )]
-    Address { host: String, address: IpAddr },
+    Address {
+        host: String,
+        /// Not in the text, which a tenant may read: it would show him what inner names lead to.
+        address: IpAddr,
+    },
+}
+
+/// Why a URL is not taken when somebody writes it down.
+#[derive(Debug, thiserror::Error)]
+pub enum NotWritable {
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error("the host {host} is not known: correct it, or create its DNS record first")]
+    Unknown { host: String, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("the host {host} was not resolved within {limit:?}: try again, or correct it")]
+    TimedOut { host: String, limit: Duration },
 }
 
 /// The rule: public addresses, the operator's allow-list, and the operator's own hosts.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Guard {
     allowed: Arc<[IpNet]>,
     trusted: Arc<HashSet<String>>,
+    names: Arc<dyn Resolve>,
 }
 
 impl Guard {
-    /// `trusted` holds `host` (any port) or `host:port`.
+    /// `trusted` holds `host` (any port) or `host:port`, an IPv6 address in brackets.
     pub fn new(allowed: Vec<IpNet>, trusted: HashSet<String>) -> Self {
         let trusted = trusted.into_iter().map(|host| host.to_ascii_lowercase()).collect();
-        Self { allowed: allowed.into(), trusted: Arc::new(trusted) }
+        Self { allowed: allowed.into(), trusted: Arc::new(trusted), names: Arc::new(SystemNames) }
     }
 
-    /// Is this one of the operator's own hosts, which may be anywhere?
+    /// Asks `names` instead of the system.
+    #[must_use]
+    pub fn resolving_with(self, names: Arc<dyn Resolve>) -> Self {
+        Self { names, ..self }
+    }
+
+    /// Where names are looked up, unguarded.
+    pub(crate) fn names(&self) -> Arc<dyn Resolve> {
+        self.names.clone()
+    }
+
+    /// Is this a host that the operator named, which may be anywhere?
     pub fn trusts(&self, url: &Url) -> bool {
         let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else { return false };
         self.trusted.contains(host) || self.trusted.contains(&format!("{host}:{port}"))
     }
 
-    /// What can be said before a name is resolved: the scheme, and a literal address (which the
+    /// What can be said before a name is resolved: the scheme, a login, and a literal address (which the
     /// connector dials without asking any resolver).
     pub fn check_url(&self, url: &Url) -> Result<(), Refused> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(Refused::Url { url: without_secrets(url) });
+        }
+        // The client would turn it into a header of its own.
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(Refused::Login { url: without_secrets(url) });
         }
         let address = match url.host() {
             None => return Err(Refused::Url { url: without_secrets(url) }),
@@ -61,6 +98,26 @@ impl Guard {
             return Ok(());
         }
         Err(Refused::Address { host: url.host_str().unwrap_or_default().to_owned(), address })
+    }
+
+    /// For whoever takes a URL from a tenant: everything that can be known now. What the name leads to
+    /// later is checked again whenever it is dialled.
+    pub async fn check_written(&self, url: &Url, limit: Duration) -> Result<(), NotWritable> {
+        if self.trusts(url) && matches!(url.scheme(), "http" | "https") {
+            return Ok(());
+        }
+        self.check_url(url)?;
+        let Some(Host::Domain(host)) = url.host() else { return Ok(()) };
+        let unknown = |source| NotWritable::Unknown { host: host.to_owned(), source };
+        let name: Name = host.parse().map_err(|error| unknown(Box::new(error) as _))?;
+        let found = tokio::time::timeout(limit, self.names.resolve(name)).await;
+        let found = found.map_err(|_| NotWritable::TimedOut { host: host.to_owned(), limit })?;
+        let found: Vec<_> = found.map_err(unknown)?.collect();
+        if found.is_empty() {
+            return Err(unknown("the resolver knows no address of it".into()));
+        }
+        self.keep_permitted(host, found)?;
+        Ok(())
     }
 
     /// May this address be dialled for a host that is not trusted?
@@ -80,14 +137,36 @@ impl Guard {
     }
 }
 
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard")
+            .field("allowed", &self.allowed)
+            .field("trusted", &self.trusted)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The guard at the resolver: the connector only ever sees addresses that passed.
 impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = self.clone();
         Box::pin(async move {
-            let found: Vec<_> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let kept = guard.keep_permitted(name.as_str(), found)?;
+            let host = name.as_str().to_owned();
+            let found = guard.names.resolve(name).await?.collect();
+            let kept = guard.keep_permitted(&host, found)?;
             Ok(Box::new(kept.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// The system's resolver.
+struct SystemNames;
+
+impl Resolve for SystemNames {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found: Vec<_> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            Ok(Box::new(found.into_iter()) as Addrs)
         })
     }
 }
@@ -102,149 +181,6 @@ fn without_secrets(url: &Url) -> String {
     shown.to_string()
 }
 
-const fn v4(a: u8, b: u8, c: u8, len: u8) -> Ipv4Net {
-    Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, 0), len)
-}
-
-const fn v6(a: u16, b: u16, c: u16, len: u8) -> Ipv6Net {
-    Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0), len)
-}
-
-/// IANA's special-purpose ranges; link-local holds the metadata service 169.254.169.254.
-const SPECIAL_V4: [Ipv4Net; 15] = [
-    v4(0, 0, 0, 8),
-    v4(10, 0, 0, 8),
-    v4(100, 64, 0, 10),
-    v4(127, 0, 0, 8),
-    v4(169, 254, 0, 16),
-    v4(172, 16, 0, 12),
-    v4(192, 0, 0, 24),
-    v4(192, 0, 2, 24),
-    v4(192, 88, 99, 24),
-    v4(192, 168, 0, 16),
-    v4(198, 18, 0, 15),
-    v4(198, 51, 100, 24),
-    v4(203, 0, 113, 24),
-    v4(224, 0, 0, 4),
-    v4(240, 0, 0, 4),
-];
-
-/// `::/16` holds the unspecified address, loopback and the old IPv4-compatible form; 2002::/16 and
-/// 2001::/32 tunnel to any IPv4 address; `fd00:ec2::254` is metadata inside fc00::/7.
-const SPECIAL_V6: [Ipv6Net; 12] = [
-    v6(0, 0, 0, 16),
-    v6(0x64, 0xff9b, 1, 48),
-    v6(0x100, 0, 0, 64),
-    v6(0x2001, 0, 0, 23),
-    v6(0x2001, 0xdb8, 0, 32),
-    v6(0x2002, 0, 0, 16),
-    v6(0x3fff, 0, 0, 20),
-    v6(0x5f00, 0, 0, 16),
-    v6(0xfc00, 0, 0, 7),
-    v6(0xfe80, 0, 0, 10),
-    v6(0xfec0, 0, 0, 10),
-    v6(0xff00, 0, 0, 8),
-];
-
-const NAT64: Ipv6Net = v6(0x64, 0xff9b, 0, 96);
-
-fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => !SPECIAL_V4.iter().any(|net| net.contains(&address)),
-        IpAddr::V6(address) if NAT64.contains(&address) => {
-            let [.., a, b, c, d] = address.octets();
-            is_public(IpAddr::V4(Ipv4Addr::new(a, b, c, d)))
-        }
-        IpAddr::V6(address) => !SPECIAL_V6.iter().any(|net| net.contains(&address)),
-    }
-}
-
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::*;
-
-    fn guard(allowed: &[&str], trusted: &[&str]) -> Guard {
-        Guard::new(
-            allowed.iter().map(|net| net.parse().unwrap()).collect(),
-            trusted.iter().map(|host| (*host).to_owned()).collect(),
-        )
-    }
-
-    #[test]
-    fn every_spelling_of_an_inner_address_is_refused() {
-        let guard = guard(&[], &[]);
-        for url in [
-            "http://127.0.0.1/",
-            "http://2130706433/",
-            "http://0x7f000001/",
-            "http://0177.0.0.1/",
-            "http://127.1/",
-            "http://0/",
-            "http://169.254.169.254/latest/meta-data/",
-            "http://[::1]/",
-            "http://[::ffff:127.0.0.1]/",
-            "http://[::ffff:a9fe:a9fe]/",
-            "http://[::127.0.0.1]/",
-            "http://[64:ff9b::7f00:1]/",
-            "http://[64:ff9b::169.254.169.254]/",
-            "http://[2002:7f00:1::]/",
-            "http://[fd00:ec2::254]/",
-            "http://[fe80::1]/",
-            "http://[ff02::1]/",
-            "http://10.1.2.3/",
-            "http://100.64.0.1/",
-            "http://172.31.255.255/",
-            "http://192.168.0.1/",
-            "http://224.0.0.1/",
-            "http://255.255.255.255/",
-            "ftp://example.com/",
-            "file:///etc/passwd",
-            "data:text/plain,x",
-        ] {
-            assert!(guard.check_url(&url.parse().unwrap()).is_err(), "{url} was let through");
-        }
-    }
-
-    #[test]
-    fn public_addresses_and_names_pass() {
-        let guard = guard(&[], &[]);
-        for url in [
-            "http://8.8.8.8/",
-            "https://[2606:4700::1111]/",
-            "http://[::ffff:8.8.8.8]/",
-            "https://example.com/x",
-        ] {
-            assert_eq!(guard.check_url(&url.parse().unwrap()), Ok(()), "{url}");
-        }
-    }
-
-    #[test]
-    fn the_allow_list_opens_its_range_only() {
-        let guard = guard(&["10.1.0.0/16"], &[]);
-        assert!(guard.check_url(&"http://10.1.2.3/".parse().unwrap()).is_ok());
-        assert!(guard.check_url(&"http://[::ffff:10.1.2.3]/".parse().unwrap()).is_ok());
-        assert!(guard.check_url(&"http://10.2.2.3/".parse().unwrap()).is_err());
-    }
-
-    #[test]
-    fn trust_is_by_host_or_by_host_and_port() {
-        let guard = guard(&[], &["n8n.internal", "127.0.0.1:5678"]);
-        assert!(guard.trusts(&"http://N8N.internal:99/x".parse().unwrap()));
-        assert!(guard.trusts(&"http://127.0.0.1:5678/x".parse().unwrap()));
-        assert!(!guard.trusts(&"http://127.0.0.1:5679/x".parse().unwrap()));
-        assert!(!guard.trusts(&"http://evil.n8n.internal/x".parse().unwrap()));
-    }
-
-    #[test]
-    fn a_name_keeps_its_public_addresses_and_is_refused_without_any() {
-        let guard = guard(&[], &[]);
-        let inner: SocketAddr = "10.0.0.1:0".parse().unwrap();
-        let outer: SocketAddr = "8.8.8.8:0".parse().unwrap();
-        assert_eq!(guard.keep_permitted("h", vec![inner, outer]), Ok(vec![outer]));
-        assert_eq!(
-            guard.keep_permitted("h", vec![inner]),
-            Err(Refused::Address { host: "h".to_owned(), address: inner.ip() })
-        );
-    }
-}
+#[path = "guard_tests.rs"]
+mod tests;

@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(long)]
     key: Option<String>,
     /// Deliver later: seconds, or 90s, 15m, 2h, 1d
-    #[arg(long, value_parser = delay)]
+    #[arg(long, value_parser = crate::args::seconds)]
     delay: Option<u64>,
 }
 
@@ -87,33 +87,10 @@ fn payload(argument: &str) -> anyhow::Result<Box<RawValue>> {
         .context("the payload is not JSON; put a text into double quotes")
 }
 
-fn delay(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match &text[digits.len()..] {
-        "" | "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        _ => return Err("expected seconds, or a number with s, m, h or d".to_owned()),
-    };
-    let number: u64 = digits.parse().map_err(|_| "expected a whole number, e.g. 90 or 15m".to_owned())?;
-    number.checked_mul(unit).ok_or_else(|| "that is too long".to_owned())
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-
-    #[test]
-    fn delays_have_units() {
-        assert_eq!(delay("90"), Ok(90));
-        assert_eq!(delay("15m"), Ok(900));
-        assert_eq!(delay("1d"), Ok(86_400));
-        assert!(delay("soon").is_err());
-        assert!(delay("1.5h").is_err());
-        assert!(delay("99999999999999999999").is_err());
-    }
 
     #[test]
     fn the_payload_keeps_its_bytes() {

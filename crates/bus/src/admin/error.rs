@@ -3,7 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use pulsar::error::AuthenticationError;
+use http::Method;
+
+use crate::auth::CredentialError;
+use crate::tls::TlsError;
 
 #[derive(Debug, thiserror::Error)]
 pub struct AdminError {
@@ -11,6 +14,8 @@ pub struct AdminError {
     pub call: &'static str,
     /// Its object: "acme/workflows".
     pub object: String,
+    /// The request: "PUT /admin/v2/tenants/acme"; empty when it did not come to one.
+    pub request: Box<str>,
     #[source]
     pub problem: Problem,
 }
@@ -22,7 +27,9 @@ pub enum Problem {
     #[error("{0}")]
     BadName(String),
     #[error("cannot get a credential")]
-    Credential(#[source] AuthenticationError),
+    Credential(#[source] Box<CredentialError>),
+    #[error("the broker's authorities cannot be used")]
+    Certificates(#[source] TlsError),
     #[error("the request failed")]
     Transport(#[source] reqwest::Error),
     #[error("no answer within {0:?}")]
@@ -38,7 +45,16 @@ pub enum Problem {
 
 impl AdminError {
     pub(crate) fn new(call: &'static str, object: impl Into<String>, problem: Problem) -> Self {
-        Self { call, object: object.into(), problem }
+        Self { call, object: object.into(), request: Box::default(), problem }
+    }
+
+    pub(super) fn asked(self, method: &Method, path: &str) -> Self {
+        Self { request: format!("{method} {path}").into(), ..self }
+    }
+
+    /// Asking the same for others with the same credential is of no use.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.problem, Problem::Status { status: 401 | 403, .. } | Problem::Credential(_))
     }
 
     pub fn status(&self) -> Option<u16> {
@@ -57,15 +73,24 @@ impl AdminError {
             Problem::BadUrl => "set pulsar.http_url (PULSAR_HTTP_URL) to the broker's web address",
             Problem::BadName(_) => "correct the name",
             Problem::Credential(_) => "check the broker token or the OAuth2 settings",
+            Problem::Certificates(_) => "correct pulsar.tls_ca_file",
+            Problem::Transport(error) if is_certificate(error) => {
+                "the broker's certificate is not trusted: check pulsar.tls_ca_file and the host in pulsar.http_url"
+            }
             Problem::Transport(_) | Problem::Timeout(_) => {
                 "check that the broker runs and that pulsar.http_url is its web port"
             }
             Problem::Redirect(_) => "check what the broker advertises as its web address",
+            // Above the namespaces the broker answers 401 also to a good credential without the right.
+            Problem::Status { status: 401, reason } if names_a_right(reason) => {
+                "the role is known but has no right to this: only a superuser (superUserRoles of the broker) may, so \
+                 give PULSAR_ADMIN_TOKEN_FILE a superuser's token"
+            }
             Problem::Status { status: 401, .. } => {
-                "the token is missing, expired, or has no right here: use an admin token"
+                "the broker does not take the token, it is missing, wrong or expired: renew it"
             }
             Problem::Status { status: 403, .. } => {
-                "the role needs a permission on the namespace, or an admin token"
+                "the role has no right to this: name it in the tenant's admin roles, or use a superuser's token"
             }
             Problem::Status { status: 404, .. } => "create it first: bridgectl topics apply",
             Problem::Status { status: 409, .. } => "it exists already or is in use",
@@ -78,8 +103,29 @@ impl AdminError {
 
 impl fmt::Display for AdminError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "broker admin could not {} {}; {}", self.call, self.object, self.advice())
+        write!(f, "broker admin could not {} {}", self.call, self.object)?;
+        if !self.request.is_empty() {
+            write!(f, " ({})", self.request)?;
+        }
+        write!(f, "; {}", self.advice())
     }
+}
+
+/// "Unauthorized to validate..." is about a right, "Authentication required" about the credential.
+fn names_a_right(reason: &str) -> bool {
+    reason.contains("Unauthorized to") || reason.contains("permission")
+}
+
+fn is_certificate(error: &reqwest::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if inner.is_some_and(|inner| inner.is::<rustls::Error>()) || cause.is::<rustls::Error>() {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
 }
 
 /// The broker answers `{"reason": ...}`, or an HTML page whose title says it.
@@ -120,11 +166,23 @@ mod tests {
     #[test]
     fn the_error_names_call_object_and_remedy_and_leaves_the_reason_to_its_source() {
         let problem = Problem::Status { status: 404, reason: "Tenant not found".into() };
-        let error = AdminError::new("list topics of", "acme/workflows", problem);
+        let error = AdminError::new("list topics of", "acme/workflows", problem)
+            .asked(&Method::GET, "/admin/v2/persistent/acme/workflows");
         let text = error.to_string();
+        assert!(text.contains("(GET /admin/v2/persistent/acme/workflows)"), "{text}");
         assert!(text.contains("list topics of acme/workflows") && text.contains("topics apply"), "{text}");
         assert!(!text.contains("Tenant not found"), "{text}");
         let source = std::error::Error::source(&error).map(ToString::to_string);
         assert_eq!(source.as_deref(), Some("status 404: Tenant not found"));
+    }
+
+    #[test]
+    fn a_missing_right_is_told_from_a_bad_token() {
+        let said = |reason: &str| {
+            AdminError::new("create tenant", "a", Problem::Status { status: 401, reason: reason.into() })
+                .to_string()
+        };
+        assert!(said("Unauthorized to validateSuperUserAccess").contains("superUserRoles"));
+        assert!(said("Error 401 Authentication required").contains("renew it"));
     }
 }

@@ -67,7 +67,7 @@ impl Admin {
     }
 
     pub(super) async fn call(&self, call: Call<'_>) -> Result<Answered, AdminError> {
-        let fail = |problem| AdminError::new(call.verb, call.object, problem);
+        let fail = |problem| AdminError::new(call.verb, call.object, problem).asked(&call.method, &call.path);
         let work = self.follow(&call);
         let answered = tokio::select! {
             answered = work => answered.map_err(fail)?,
@@ -76,6 +76,13 @@ impl Admin {
         match answered.status {
             200..=299 => Ok(answered),
             status => {
+                if matches!(status, 401 | 403) {
+                    let reason = if status == 401 { "credential" } else { "forbidden" };
+                    metrics::counter!("bridge_broker_refused_total", "reason" => reason).increment(1);
+                }
+                if status == 401 {
+                    self.credentials.refused();
+                }
                 let reason = reason(&String::from_utf8_lossy(&answered.body));
                 Err(fail(Problem::Status { status, reason }))
             }
@@ -84,7 +91,7 @@ impl Admin {
 
     async fn follow(&self, call: &Call<'_>) -> Result<Answered, Problem> {
         let mut url = format!("{}{}", self.base, call.path);
-        let token = self.bearer.token().await.map_err(Problem::Credential)?;
+        let token = self.credentials.token().await.map_err(|error| Problem::Credential(Box::new(error)))?;
         for _ in 0..=REDIRECTS {
             let mut request = self.http.request(call.method.clone(), &url);
             if let Some(token) = &token {

@@ -1,12 +1,12 @@
 //! Tenants, namespaces and their policies.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Admin, AdminError};
+use super::{Admin, AdminError, AuthPolicies};
 
 /// Kept after everybody has acknowledged it; -1 is without end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,13 +48,22 @@ pub struct NamespacePolicies {
     pub deduplication: Option<bool>,
     #[serde(rename = "inactive_topic_policies")]
     pub inactive_topics: Option<InactiveTopics>,
-    auth_policies: AuthPolicies,
+    #[serde(rename = "auth_policies")]
+    pub permissions: AuthPolicies,
+    /// Overrides what the broker does with topics that are not there.
+    #[serde(rename = "autoTopicCreationOverride")]
+    pub auto_topics: Option<serde_json::Value>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-struct AuthPolicies {
-    namespace_auth: BTreeMap<String, BTreeSet<String>>,
+/// A namespace that is made as it shall be, in one call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewNamespace {
+    pub retention: Retention,
+    pub backlog_quota: BacklogQuota,
+    pub inactive_topics: InactiveTopics,
+    pub permissions: AuthPolicies,
+    /// The clusters it is on: with a body the broker takes none by itself.
+    pub clusters: Vec<String>,
 }
 
 const SIZE_QUOTA: &str = "destination_storage";
@@ -62,10 +71,6 @@ const SIZE_QUOTA: &str = "destination_storage";
 impl NamespacePolicies {
     pub fn backlog_quota(&self) -> Option<&BacklogQuota> {
         self.backlog_quota_map.get(SIZE_QUOTA)
-    }
-
-    pub fn actions(&self, role: &str) -> Option<&BTreeSet<String>> {
-        self.auth_policies.namespace_auth.get(role)
     }
 }
 
@@ -84,6 +89,19 @@ impl Admin {
     pub async fn ready(&self) -> Result<(), AdminError> {
         let path = "/admin/v2/brokers/ready".into();
         self.write("check the readiness of", "the broker", Method::GET, path, None).await
+    }
+
+    /// Does the broker make a plain topic for a subscription on one that is not there? Then one call does the work of
+    /// two. A broker that does not say is taken at its worst.
+    pub(crate) async fn makes_plain_topics(&self) -> bool {
+        let asking = async {
+            let path = "/admin/v2/brokers/configuration/runtime".to_owned();
+            let settings: BTreeMap<String, String> =
+                self.read("read the settings of", "the broker", path).await.unwrap_or_default();
+            let says = |key: &str, value: &str| settings.get(key).is_some_and(|has| has == value);
+            says("allowAutoTopicCreation", "true") && says("allowAutoTopicCreationType", "non-partitioned")
+        };
+        *self.makes_topics.get_or_init(|| asking).await
     }
 
     pub async fn tenants(&self) -> Result<Vec<String>, AdminError> {
@@ -107,6 +125,19 @@ impl Admin {
 
     pub async fn create_namespace(&self, namespace: &str) -> Result<(), AdminError> {
         self.write("create namespace", namespace, Method::PUT, path(namespace, ""), None).await
+    }
+
+    /// The broker takes everything in the body of the creation, so there is no moment without it.
+    pub async fn create_namespace_with(&self, namespace: &str, new: &NewNamespace) -> Result<(), AdminError> {
+        let body = json!({
+            "auth_policies": new.permissions,
+            "replication_clusters": new.clusters,
+            "backlog_quota_map": { SIZE_QUOTA: new.backlog_quota },
+            "deduplicationEnabled": false,
+            "retention_policies": new.retention,
+            "inactive_topic_policies": new.inactive_topics,
+        });
+        self.write("create namespace", namespace, Method::PUT, path(namespace, ""), Some(body)).await
     }
 
     /// With its topics when `force` is set, where the broker allows that.
@@ -155,23 +186,11 @@ impl Admin {
         self.write("set the inactive topic policy of", namespace, Method::POST, path, body).await
     }
 
-    pub async fn grant(
-        &self,
-        namespace: &str,
-        role: &str,
-        actions: &BTreeSet<String>,
-    ) -> Result<(), AdminError> {
-        let role =
-            url::form_urlencoded::byte_serialize(role.as_bytes()).collect::<String>().replace('+', "%20");
-        let path = path(namespace, &format!("/permissions/{role}"));
-        self.write("grant permissions on", namespace, Method::POST, path, Some(json!(actions))).await
-    }
-
     pub async fn unload_namespace(&self, namespace: &str) -> Result<(), AdminError> {
         self.write("unload namespace", namespace, Method::PUT, path(namespace, "/unload"), None).await
     }
 }
 
-fn path(namespace: &str, rest: &str) -> String {
+pub(super) fn path(namespace: &str, rest: &str) -> String {
     format!("/admin/v2/namespaces/{namespace}{rest}")
 }

@@ -8,6 +8,7 @@ use pulsar::producer::{Message, SendFuture};
 use pulsar::proto::CommandSendReceipt;
 use pulsar::{Producer, TokioExecutor};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
 
 use super::pulse::Beat;
 use super::{Job, PublishError, Reply, Shared};
@@ -43,6 +44,12 @@ impl Health {
     }
 }
 
+/// What happens to the producer while it sends.
+pub(super) struct Fate {
+    pub(super) health: Arc<Health>,
+    pub(super) gone: CancellationToken,
+}
+
 type Places = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
 /// hazard 7: sending is done without waiting for the receipt, and can itself block up to the operation time-out
@@ -52,9 +59,10 @@ pub(super) async fn send(
     producer: &mut Producer<TokioExecutor>,
     partition: Option<i32>,
     job: Job,
-    health: Arc<Health>,
+    fate: Fate,
     places: Places,
 ) {
+    let Fate { health, gone } = fate;
     let Job { outgoing, reply, taken: _, _waiting: waiting } = job;
     drop(waiting);
     let message = Message {
@@ -63,7 +71,17 @@ pub(super) async fn send(
         ..Message::default()
     };
     let beat = shared.pulse.begin();
-    match producer.send_non_blocking(message).await {
+    // hazard 2 does not count here: the client is thrown away with what was left half done.
+    let sent = tokio::select! {
+        biased;
+        () = gone.cancelled() => {
+            shared.pulse.end(beat, false);
+            drop(reply.send(Err(PublishError::TimedOut)));
+            return;
+        }
+        sent = producer.send_non_blocking(message) => sent,
+    };
+    match sent {
         Ok(receipt) => {
             let shared = shared.clone();
             tokio::spawn(async move {
@@ -74,14 +92,18 @@ pub(super) async fn send(
         }
         Err(error) => {
             let fault = Fault::of(&error);
-            shared.pulse.end(beat, matches!(fault, Fault::Refused(_) | Fault::Busy(_)));
+            shared.pulse.end(beat, matches!(fault, Fault::Refused(_) | Fault::Forbidden(_) | Fault::Busy(_)));
             health.note(Err(&fault));
             tracing::warn!(topic = producer.topic(), error = fault.text(), "cannot send");
             drop(reply.send(Err(match fault {
-                Fault::Refused(text) | Fault::Credential(text) | Fault::Busy(text) => {
+                Fault::Refused(text) | Fault::Forbidden(text) | Fault::Busy(text) => {
                     PublishError::Refused(text)
                 }
-                Fault::Undecodable(_) | Fault::TimedOut(_) | Fault::Broken(_) => PublishError::Down,
+                Fault::Credential(_)
+                | Fault::Certificate(_)
+                | Fault::Undecodable(_)
+                | Fault::TimedOut(_)
+                | Fault::Broken(_) => PublishError::Down,
             })));
         }
     }
@@ -113,11 +135,11 @@ async fn receipted(
         }
         Err(error) => {
             let fault = Fault::of(&error);
-            shared.pulse.end(beat, matches!(fault, Fault::Refused(_) | Fault::Busy(_)));
+            shared.pulse.end(beat, matches!(fault, Fault::Refused(_) | Fault::Forbidden(_) | Fault::Busy(_)));
             health.note(Err(&fault));
             tracing::debug!(error = fault.text(), fault = fault.name(), "no receipt");
             Err(match fault {
-                Fault::Refused(text) | Fault::Credential(text) => PublishError::Refused(text),
+                Fault::Refused(text) | Fault::Forbidden(text) => PublishError::Refused(text),
                 _ => PublishError::TimedOut,
             })
         }

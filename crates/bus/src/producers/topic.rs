@@ -8,7 +8,7 @@ use pulsar::{Producer, ProducerOptions, TokioExecutor};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::send::{Health, send};
+use super::send::{Fate, Health, send};
 use super::{Job, PublishError, Shared};
 use crate::client::{Client, Leased};
 use crate::detached::{Overdue, detached};
@@ -17,6 +17,8 @@ use crate::jitter::Jitter;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// After a missing right: somebody has to grant it first.
+const FORBIDDEN_PAUSE: Duration = Duration::from_secs(30);
 
 pub(super) struct TopicTask {
     topic: Arc<str>,
@@ -28,6 +30,7 @@ pub(super) struct TopicTask {
     failures: u32,
     /// Until then a build is not tried again, and callers get the last answer.
     resting: Option<(Instant, PublishError)>,
+    longest_pause: Duration,
 }
 
 struct Open {
@@ -50,6 +53,7 @@ impl TopicTask {
             jitter: Jitter::default(),
             failures: 0,
             resting: None,
+            longest_pause: LONGEST_PAUSE,
         }
     }
 
@@ -103,7 +107,8 @@ impl TopicTask {
         open.next = (open.next + 1) % open.producers.len();
         let partition = open.partitioned.then_some(open.next as i32);
         let producer = &mut open.producers[open.next];
-        send(&self.shared, producer, partition, job, open.health.clone(), (own, global)).await;
+        let fate = Fate { health: open.health.clone(), gone: open.lease.gone.clone() };
+        send(&self.shared, producer, partition, job, fate, (own, global)).await;
     }
 
     async fn ensure_open(&mut self) -> Result<(), PublishError> {
@@ -127,7 +132,7 @@ impl TopicTask {
                 Ok(())
             }
             Err(error) => {
-                let pause = self.jitter.backoff(&self.topic, self.failures, FIRST_PAUSE, LONGEST_PAUSE);
+                let pause = self.jitter.backoff(&self.topic, self.failures, FIRST_PAUSE, self.longest_pause);
                 self.failures += 1;
                 self.resting = Some((Instant::now() + pause, error.clone()));
                 Err(error)
@@ -135,19 +140,20 @@ impl TopicTask {
         }
     }
 
-    async fn build(&self) -> Result<Open, PublishError> {
-        let _building = self.shared.builds.acquire().await.map_err(|_| PublishError::Closed)?;
+    async fn build(&mut self) -> Result<Open, PublishError> {
+        let shared = self.shared.clone();
+        let _building = shared.builds.acquire().await.map_err(|_| PublishError::Closed)?;
         let lease = tokio::select! {
             biased;
-            () = self.shared.stop.cancelled() => return Err(PublishError::Closed),
-            lease = self.shared.keeper.lease() => lease.ok_or(PublishError::Closed)?,
+            () = shared.stop.cancelled() => return Err(PublishError::Closed),
+            lease = shared.keeper.lease() => lease.ok_or(PublishError::Closed)?,
             // Not the library's future: only the place in our own queue is given up.
-            () = self.shared.pulse.down() => return Err(PublishError::Down),
+            () = shared.pulse.down() => return Err(PublishError::Down),
         };
-        let beat = self.shared.pulse.begin();
-        let deadline = self.shared.config.operation_timeout * 2 + self.shared.config.connection_timeout;
+        let beat = shared.pulse.begin();
+        let deadline = shared.config.operation_timeout * 2 + shared.config.connection_timeout;
         let built = detached(deadline, open_all(lease.client.clone(), self.topic.clone())).await;
-        self.shared
+        shared
             .pulse
             .end(beat, !matches!(built, Err(Overdue) | Ok(Err(Fault::Broken(_) | Fault::TimedOut(_)))));
         let fault = match built {
@@ -158,14 +164,24 @@ impl TopicTask {
             Err(Overdue) => Fault::Broken(format!("not opened within {deadline:?}")),
         };
         metrics::counter!("bridge_bus_producer_failures_total", "fault" => fault.name()).increment(1);
+        fault.count_refusal();
         tracing::warn!(topic = %self.topic, error = fault.text(), fault = fault.name(), "cannot open a producer");
+        self.longest_pause =
+            if matches!(fault, Fault::Forbidden(_)) { FORBIDDEN_PAUSE } else { LONGEST_PAUSE };
         match fault {
-            Fault::Refused(text) | Fault::Credential(text) | Fault::Busy(text) => {
-                Err(PublishError::Refused(text))
-            }
-            Fault::Undecodable(text) | Fault::TimedOut(text) | Fault::Broken(text) => {
+            Fault::Refused(text) | Fault::Busy(text) => Err(PublishError::Refused(text)),
+            Fault::Forbidden(text) => Err(PublishError::Refused(format!(
+                "our role may not produce to {} ({text}); grant it: bridgectl topics apply",
+                self.topic
+            ))),
+            // hazard 12: a credential is the whole client's. The keeper finds out what is wrong with it, and says so.
+            Fault::Credential(text)
+            | Fault::Certificate(text)
+            | Fault::Undecodable(text)
+            | Fault::TimedOut(text)
+            | Fault::Broken(text) => {
                 let why = format!("the producer of {} could not be opened: {text}", self.topic);
-                self.shared.keeper.discard(lease.generation, why).await;
+                shared.keeper.discard(lease.generation, why).await;
                 Err(PublishError::Down)
             }
         }

@@ -64,8 +64,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
 
 /// A connection of its own, used once: the existing one may look alive when it is dead.
 async fn probe(shared: &Shared) -> Result<(), String> {
-    let config = shared.config.clone();
-    let mut fresh = tokio::spawn(async move { client::connect(&config, 8).await.map(drop) });
+    let (config, credentials) = (shared.config.clone(), shared.credentials.clone());
+    let mut fresh = tokio::spawn(async move { client::connect(&config, &credentials, 8).await.map(drop) });
     let done = tokio::select! {
         done = &mut fresh => done,
         () = tokio::time::sleep(QUICK) => {

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::Instant;
 
+use crate::fault::Fault;
+
 /// A topic or partition that is received from.
 #[derive(Clone, Debug)]
 pub struct TopicHealth {
@@ -97,6 +99,17 @@ impl Status {
             state.since = Instant::now();
         }
         state.trouble = Some(why.to_owned());
+    }
+
+    /// The broker did not let us subscribe.
+    pub(super) fn refused(&self, fault: &Fault) {
+        match fault {
+            Fault::Forbidden(text) => self.disconnected(&format!(
+                "our role may not consume {} ({text}); grant it: bridgectl topics apply",
+                self.topic
+            )),
+            other => self.disconnected(other.text()),
+        }
     }
 
     pub(super) fn received(&self, permit: OwnedSemaphorePermit) -> Place {

@@ -42,7 +42,9 @@ impl TopicRoot {
         let mut running: HashMap<Arc<str>, Arc<Status>> = HashMap::new();
         let mut attempt = 0;
         while !self.stop.is_cancelled() {
-            let pause = match self.count(&own).await {
+            // What is received from already is not called lost because a later look failed.
+            let told = running.is_empty().then_some(&own);
+            let pause = match self.count(told.map(|own| &**own)).await {
                 Some(partitions) => {
                     attempt = 0;
                     if partitions > 0 {
@@ -100,7 +102,7 @@ impl TopicRoot {
         }
     }
 
-    async fn count(&self, own: &Status) -> Option<u32> {
+    async fn count(&self, told: Option<&Status>) -> Option<u32> {
         // Only while asking: the seats are for consumers.
         let seat = self.shared.shards.seat();
         let lease = tokio::select! {
@@ -123,8 +125,14 @@ impl TopicRoot {
         };
         let (fault_name, error) = (fault.name(), fault.text());
         tracing::warn!(topic = %self.topic, fault = fault_name, error, "cannot ask for the topic's partitions");
-        own.disconnected(error);
-        if matches!(fault, Fault::Broken(_) | Fault::TimedOut(_)) {
+        fault.count_refusal();
+        if let Some(status) = told {
+            status.refused(&fault);
+        }
+        if matches!(
+            fault,
+            Fault::Broken(_) | Fault::TimedOut(_) | Fault::Credential(_) | Fault::Certificate(_)
+        ) {
             seat.keeper().discard(lease.generation, format!("partitions of {}: {error}", self.topic)).await;
         }
         None

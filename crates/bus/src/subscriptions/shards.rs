@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::Credentials;
 use crate::client::Keeper;
 use crate::config::BusConfig;
 
@@ -25,6 +26,7 @@ const OUTBOUND: usize = 256;
 /// ports below 32768, outside the ephemeral range.
 pub(super) struct Shards {
     config: Arc<BusConfig>,
+    credentials: Credentials,
     /// Ends when the last topic has closed, which is later than the stop: acknowledgements still need it.
     stop: CancellationToken,
     shards: Mutex<Vec<Arc<Shard>>>,
@@ -41,7 +43,8 @@ pub(super) struct Seat(Arc<Shard>);
 
 impl Shards {
     pub(super) fn new(config: Arc<BusConfig>) -> Self {
-        Self { config, stop: CancellationToken::new(), shards: Mutex::default() }
+        let credentials = config.credentials();
+        Self { config, credentials, stop: CancellationToken::new(), shards: Mutex::default() }
     }
 
     pub(super) fn seat(&self) -> Seat {
@@ -53,12 +56,26 @@ impl Shards {
         }
         let name = format!("consumers-{}", shards.len());
         let shard = Arc::new(Shard {
-            keeper: Keeper::start(name.into(), self.config.clone(), OUTBOUND, self.stop.child_token()),
+            keeper: Keeper::start(
+                name.into(),
+                self.config.clone(),
+                self.credentials.clone(),
+                OUTBOUND,
+                self.stop.child_token(),
+            ),
             members: AtomicUsize::new(1),
             ends: Mutex::new((Instant::now(), 0, 0)),
         });
         shards.push(shard.clone());
         Seat(shard)
+    }
+}
+
+impl Shards {
+    /// The credential and the broker are the same for all: one shard's words are good for all.
+    pub(super) fn fault(&self) -> Option<Arc<str>> {
+        let shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
+        shards.iter().find_map(|shard| shard.keeper.fault())
     }
 }
 

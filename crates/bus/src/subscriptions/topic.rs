@@ -137,12 +137,14 @@ impl TopicTask {
         } else {
             tracing::debug!(topic = %self.status.topic, fault = fault_name, error, "cannot subscribe yet");
         }
-        self.status.disconnected(error);
+        self.status.refused(&fault);
+        fault.count_refusal();
         match fault {
             // Somebody must create the topic or grant the right first.
-            Fault::Refused(_) | Fault::Credential(_) => self.rest(Duration::from_secs(30)).await,
+            Fault::Refused(_) | Fault::Forbidden(_) => self.rest(Duration::from_secs(30)).await,
             Fault::Busy(_) | Fault::Undecodable(_) => self.rest(Duration::from_secs(5)).await,
-            Fault::TimedOut(_) | Fault::Broken(_) => {
+            // hazard 12: a credential is the whole client's. Its keeper finds out what is wrong, and says so.
+            Fault::Credential(_) | Fault::Certificate(_) | Fault::TimedOut(_) | Fault::Broken(_) => {
                 let why = format!("subscribing to {} failed: {}", self.status.topic, fault.text());
                 seat.keeper().discard(lease.generation, why).await;
                 self.rest(Duration::from_secs(5)).await;

@@ -1,48 +1,77 @@
 //! Makes the planned changes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bridge_protocol::{TenantId, TopicNames};
 use futures::StreamExt;
 
 use super::change::Change;
 use super::file::TopicsFile;
-use super::plan::{PlanError, plan};
+use super::plan::{PlanError, Planner};
 use crate::admin::{Admin, AdminError};
 
 /// Tenants that are worked on at the same time; within a tenant one call follows the other.
 const TENANTS_AT_A_TIME: usize = 16;
+/// From so many tenants on, one list of all that exist is less work than a question for each.
+const MANY: usize = 8;
 
 /// Something went wrong on the way. What was done is done; the next run does the rest.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     #[error(
-        "cannot compare {tenant} with the topics file; {done} changes were made before, apply again to go on"
+        "cannot compare {tenant} with the topics file; {done} changes were made{}, apply again to go on",
+        others(*.failed)
     )]
     Plan {
         tenant: String,
         done: usize,
+        /// Tenants that are not done, this one included.
+        failed: usize,
         #[source]
         source: PlanError,
     },
-    #[error("{tenant}: cannot {change}; {done} changes were made before, apply again to go on")]
+    #[error("{tenant}: cannot {change}; {done} changes were made{}, apply again to go on", others(*.failed))]
     Change {
         tenant: String,
         change: Box<Change>,
         done: usize,
+        failed: usize,
         #[source]
         source: AdminError,
     },
     #[error("cannot ask the broker for its clusters, nothing was changed")]
     Clusters(#[source] AdminError),
+    #[error("cannot ask the broker for its tenants, nothing was changed")]
+    Tenants(#[source] AdminError),
 }
 
-/// Brings every tenant to what the file says and returns what was changed, in the order of `tenants`. With
-/// `dry_run` nothing is changed and the same list is returned.
+fn others(failed: usize) -> String {
+    match failed {
+        0 | 1 => String::new(),
+        n => format!(", {n} tenants are not done"),
+    }
+}
+
+/// As [`apply_each`], without being told on the way.
 pub async fn apply(
     admin: &Admin,
     file: &TopicsFile,
     names: &TopicNames,
     tenants: &[TenantId],
     dry_run: bool,
+) -> Result<Vec<Change>, ApplyError> {
+    apply_each(admin, file, names, tenants, dry_run, |_, _| ()).await
+}
+
+/// Brings every tenant to what the file says and returns what was changed, in the order of `tenants`. With
+/// `dry_run` nothing is changed and the same list is returned. `on_done` hears of each tenant when it is finished.
+pub async fn apply_each(
+    admin: &Admin,
+    file: &TopicsFile,
+    names: &TopicNames,
+    tenants: &[TenantId],
+    dry_run: bool,
+    on_done: impl Fn(&TenantId, &[Change]),
 ) -> Result<Vec<Change>, ApplyError> {
     let clusters = if file.clusters.is_empty() {
         // The broker lists its inner "global" too, which no tenant can be on.
@@ -51,63 +80,128 @@ pub async fn apply(
     } else {
         file.clusters.clone()
     };
-    let mut running = futures::stream::iter(tenants)
-        .map(|tenant| apply_tenant(admin, file, names, tenant, &clusters, dry_run))
-        .buffered(TENANTS_AT_A_TIME);
-    let mut changes = Vec::new();
-    let mut first_error = None;
-    // One tenant's trouble does not keep the others from being provisioned.
-    while let Some(result) = running.next().await {
-        match result {
-            Ok(made) => changes.extend(made),
-            Err((made, error)) => {
-                changes.extend(made);
-                first_error.get_or_insert(error);
+    let existing = match tenants.len() {
+        MANY.. => Some(admin.tenants().await.map_err(ApplyError::Tenants)?.into_iter().collect()),
+        _ => None,
+    };
+    let planner = Planner { admin, file, names, clusters, existing };
+    // What the broker refuses for one tenant it refuses for all.
+    let refused = AtomicBool::new(false);
+    let mut running = futures::stream::iter(tenants.iter().enumerate())
+        .map(|(index, tenant)| {
+            let (planner, refused) = (&planner, &refused);
+            async move {
+                if refused.load(Ordering::Relaxed) {
+                    return (index, tenant, None);
+                }
+                (index, tenant, Some(apply_tenant(planner, tenant, dry_run).await))
             }
+        })
+        .buffer_unordered(TENANTS_AT_A_TIME);
+    let mut done: Vec<(usize, Vec<Change>)> = Vec::with_capacity(tenants.len());
+    let (mut first_error, mut failed) = (None, 0);
+    // One tenant's trouble does not keep the others from being provisioned.
+    while let Some((index, tenant, result)) = running.next().await {
+        let (made, error) = match result {
+            Some(Ok(made)) => {
+                on_done(tenant, &made);
+                (made, None)
+            }
+            Some(Err((made, error))) => (made, Some(error)),
+            None => {
+                failed += 1;
+                continue;
+            }
+        };
+        done.push((index, made));
+        if let Some(error) = error {
+            failed += 1;
+            refused.fetch_or(error.is_refusal(), Ordering::Relaxed);
+            first_error.get_or_insert(error);
         }
     }
+    done.sort_by_key(|(index, _)| *index);
+    let changes: Vec<Change> = done.into_iter().flat_map(|(_, made)| made).collect();
     match first_error {
         None => Ok(changes),
-        Some(error) => Err(error.with_done(changes.len())),
+        Some(error) => Err(error.counted(changes.len(), failed)),
     }
 }
 
 impl ApplyError {
-    fn with_done(mut self, total: usize) -> Self {
-        if let Self::Plan { done, .. } | Self::Change { done, .. } = &mut self {
-            *done = total;
+    fn counted(mut self, changes: usize, tenants: usize) -> Self {
+        if let Self::Plan { done, failed, .. } | Self::Change { done, failed, .. } = &mut self {
+            (*done, *failed) = (changes, tenants);
         }
         self
+    }
+
+    fn is_refusal(&self) -> bool {
+        match self {
+            Self::Plan { source: PlanError::Admin(error), .. } => error.is_refusal(),
+            Self::Plan { .. } => false,
+            Self::Change { source, .. } | Self::Clusters(source) | Self::Tenants(source) => {
+                source.is_refusal()
+            }
+        }
     }
 }
 
 async fn apply_tenant(
-    admin: &Admin,
-    file: &TopicsFile,
-    names: &TopicNames,
+    planner: &Planner<'_>,
     tenant: &TenantId,
-    clusters: &[String],
     dry_run: bool,
 ) -> Result<Vec<Change>, (Vec<Change>, ApplyError)> {
-    let planned = plan(admin, file, names, tenant, clusters)
-        .await
-        .map_err(|source| (Vec::new(), ApplyError::Plan { tenant: tenant.to_string(), done: 0, source }))?;
+    let planned = planner.plan(tenant).await.map_err(|source| {
+        (Vec::new(), ApplyError::Plan { tenant: tenant.to_string(), done: 0, failed: 0, source })
+    })?;
     if dry_run {
         return Ok(planned);
     }
-    let mut made = Vec::new();
-    for change in planned {
-        match make(admin, &change).await {
-            Ok(()) => made.push(change),
-            // Somebody else made it between our question and our change.
-            Err(error) if error.status() == Some(409) && is_creation(&change) => {}
-            Err(source) => {
-                let (tenant, change) = (tenant.to_string(), Box::new(change));
-                return Err((made, ApplyError::Change { tenant, change, done: 0, source }));
+    let admin = planner.admin;
+    let is_new = planned.iter().any(|change| matches!(change, Change::CreateNamespace { .. }));
+    // In a namespace of our own making nothing overrides what the broker does.
+    let by_subscribing = is_new && admin.makes_plain_topics().await;
+    let mut made = Vec::with_capacity(planned.len());
+    let mut planned = planned.into_iter().peekable();
+    while let Some(change) = planned.next() {
+        if by_subscribing
+            && let Change::CreateTopic { topic, partitions: 0 } = &change
+            && let Some(subscribing) = planned
+                .next_if(|next| matches!(next, Change::CreateSubscription { topic: on, .. } if on == topic))
+        {
+            let once = make(admin, &subscribing).await;
+            if once.is_ok() {
+                made.extend([change, subscribing]);
+                continue;
             }
+            // It does not after all: one by one.
+            for change in [change, subscribing] {
+                step(admin, tenant, change, &mut made).await.map_err(|error| (made.clone(), error))?;
+            }
+            continue;
         }
+        step(admin, tenant, change, &mut made).await.map_err(|error| (made.clone(), error))?;
     }
     Ok(made)
+}
+
+async fn step(
+    admin: &Admin,
+    tenant: &TenantId,
+    change: Change,
+    made: &mut Vec<Change>,
+) -> Result<(), ApplyError> {
+    match make(admin, &change).await {
+        Ok(()) => made.push(change),
+        // Somebody else made it between our question and our change.
+        Err(error) if error.status() == Some(409) && is_creation(&change) => {}
+        Err(source) => {
+            let (tenant, change) = (tenant.to_string(), Box::new(change));
+            return Err(ApplyError::Change { tenant, change, done: 0, failed: 0, source });
+        }
+    }
+    Ok(())
 }
 
 fn is_creation(change: &Change) -> bool {
@@ -123,18 +217,21 @@ fn is_creation(change: &Change) -> bool {
 async fn make(admin: &Admin, change: &Change) -> Result<(), AdminError> {
     match change {
         Change::CreateTenant { tenant, clusters } => admin.create_tenant(tenant, clusters).await,
-        Change::CreateNamespace { namespace } => admin.create_namespace(namespace).await,
+        Change::CreateNamespace { namespace, new } => admin.create_namespace_with(namespace, new).await,
         Change::SetRetention { namespace, to, .. } => admin.set_retention(namespace, to).await,
         Change::SetBacklogQuota { namespace, to, .. } => admin.set_backlog_quota(namespace, to).await,
         Change::RemoveMessageTtl { namespace, .. } => admin.remove_message_ttl(namespace).await,
         Change::DisableDeduplication { namespace } => admin.set_deduplication(namespace, false).await,
         Change::KeepInactiveTopics { namespace, to } => admin.set_inactive_topics(namespace, to).await,
-        Change::Grant { namespace, role, actions } => admin.grant(namespace, role, actions).await,
+        Change::Grant { on, role, actions } => admin.grant(on, role, actions).await,
+        Change::Revoke { on, role } => admin.revoke(on, role).await,
         Change::CreateTopic { topic, partitions: 0 } => admin.create_topic(topic).await,
         Change::CreateTopic { topic, partitions } => admin.create_partitioned_topic(topic, *partitions).await,
         Change::AddPartitions { topic, to, .. } => admin.grow_partitions(topic, *to).await,
         Change::CreateSubscription { topic, subscription } => {
             admin.create_subscription(topic, subscription).await
         }
+        // Planned by nobody here: these are reported by `remove`, which makes them itself.
+        Change::DeleteTopic { .. } | Change::DeleteNamespace { .. } | Change::DeleteTenant { .. } => Ok(()),
     }
 }

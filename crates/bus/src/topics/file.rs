@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use bridge_protocol::Lane;
+use bridge_protocol::{Lane, TenantId};
 
 /// The broker counts in minutes and megabytes; both are kept small enough to be multiplied.
 const MOST_HOURS: i64 = 24 * 3650;
@@ -30,6 +30,24 @@ pub struct TopicsFile {
 pub struct Roles {
     pub publisher: String,
     pub consumer: String,
+    /// A tenant's own role, with `{tenant}` where its name goes.
+    pub tenant: String,
+}
+
+const TENANT: &str = "{tenant}";
+
+impl Roles {
+    /// The tenant's own role; `None` where tenants have none.
+    pub fn of_tenant(&self, tenant: &TenantId) -> Option<String> {
+        (!self.tenant.is_empty()).then(|| self.tenant.replace(TENANT, tenant.as_str()))
+    }
+
+    /// Could some tenant's own role be this one?
+    fn is_some_tenants(&self, role: &str) -> bool {
+        let Some((before, after)) = self.tenant.split_once(TENANT) else { return false };
+        let middle = role.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+        middle.is_some_and(|middle| TenantId::parse(middle).is_ok())
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -137,6 +155,20 @@ impl TopicsFile {
             !self.roles.publisher.is_empty() && self.roles.publisher == self.roles.consumer,
             "roles.publisher and roles.consumer must differ: one may only produce, the other only consume",
         );
+        let roles = &self.roles;
+        fault(
+            !roles.tenant.is_empty() && roles.tenant.matches(TENANT).count() != 1,
+            "roles.tenant must have {tenant} in it once, or all tenants would share a role",
+        );
+        fault(
+            roles.is_some_tenants(&roles.publisher) || roles.is_some_tenants(&roles.consumer),
+            "roles.tenant must not be able to become roles.publisher or roles.consumer for some tenant's name",
+        );
+        let visible = |role: &String| role.chars().all(|c| c.is_ascii_graphic());
+        fault(
+            ![&roles.publisher, &roles.consumer, &roles.tenant].into_iter().all(visible),
+            "roles must be of visible ASCII characters without spaces",
+        );
         faults
     }
 }
@@ -165,6 +197,17 @@ mod tests {
         let yaml = SHIPPED.replace("    hours: 24", "    hours: 24\n    message_ttl: 5");
         let text = chain(&TopicsFile::parse(&yaml).unwrap_err());
         assert!(text.contains("message_ttl"), "{text}");
+    }
+
+    #[test]
+    fn a_tenants_name_cannot_become_a_daemons_role() {
+        let with = |tenant: &str| TopicsFile::parse(&SHIPPED.replace("tenant-{tenant}", tenant));
+        let file = with("tenant-{tenant}").unwrap();
+        let acme = TenantId::parse("acme").unwrap();
+        assert_eq!(file.roles.of_tenant(&acme).as_deref(), Some("tenant-acme"));
+        assert!(chain(&with("bridge-{tenant}").unwrap_err()).contains("some tenant's name"));
+        assert!(chain(&with("everybody").unwrap_err()).contains("{tenant}"));
+        assert_eq!(with("").unwrap().roles.of_tenant(&acme), None);
     }
 
     #[test]

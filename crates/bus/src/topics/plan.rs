@@ -1,21 +1,25 @@
 //! What differs between the file and one tenant's part of the broker.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use bridge_protocol::{Lane, TenantId, TopicNames};
 
 use super::change::Change;
 use super::file::TopicsFile;
-use crate::admin::{Admin, AdminError, BacklogQuota, InactiveTopics, NamespacePolicies, Retention};
+use super::rights::Rights;
+use crate::admin::{
+    Admin, AdminError, AuthPolicies, BacklogQuota, InactiveTopics, NamespacePolicies, NewNamespace, Retention,
+};
 
 const MINUTES: i64 = 60;
 const BYTES: i64 = 1 << 20;
 
 /// A topic that must be there, and the subscription it must have.
-struct Wanted {
-    topic: String,
-    partitions: u32,
-    subscribed: bool,
+pub(super) struct Wanted {
+    pub(super) topic: String,
+    pub(super) partitions: u32,
+    /// By the consumers. The others are dead letters.
+    pub(super) subscribed: bool,
 }
 
 /// What cannot be reconciled by creating or raising something.
@@ -29,52 +33,82 @@ pub enum PlanError {
     Partitions { topic: String, from: u32, to: u32 },
 }
 
-/// The changes for one tenant, in the order in which they must be made.
-pub(super) async fn plan(
-    admin: &Admin,
-    file: &TopicsFile,
-    names: &TopicNames,
-    tenant: &TenantId,
-    clusters: &[String],
-) -> Result<Vec<Change>, PlanError> {
-    let namespace = format!("{tenant}/{}", names.namespace);
-    let mut changes = Vec::new();
-    let existing = admin.namespaces(tenant.as_str()).await?;
-    if existing.is_none() {
-        changes.push(Change::CreateTenant { tenant: tenant.to_string(), clusters: clusters.to_vec() });
-    }
-    let is_there = existing.is_some_and(|all| all.contains(&namespace));
-    if !is_there {
-        changes.push(Change::CreateNamespace { namespace: namespace.clone() });
-    }
-    let policies = if is_there { admin.policies(&namespace).await? } else { None };
-    changes.extend(policy_changes(file, &namespace, &policies.unwrap_or_default()));
+/// What the tenants are compared with.
+pub(super) struct Planner<'a> {
+    pub(super) admin: &'a Admin,
+    pub(super) file: &'a TopicsFile,
+    pub(super) names: &'a TopicNames,
+    pub(super) clusters: Vec<String>,
+    /// All tenants of the broker, if it was asked.
+    pub(super) existing: Option<HashSet<String>>,
+}
 
-    let (plain, partitioned) = if is_there {
-        (admin.topics(&namespace).await?, admin.partitioned_topics(&namespace).await?)
-    } else {
-        (Vec::new(), Vec::new())
-    };
-    for wanted in wanted_topics(file, names, tenant) {
-        let present = if partitioned.contains(&wanted.topic) {
-            admin.partitions(&wanted.topic).await?
-        } else {
-            plain.contains(&wanted.topic).then_some(0)
-        };
-        changes.extend(topic_change(&wanted, present)?);
-        if wanted.subscribed {
-            let has = match present {
-                // A topic that disappears between two questions is made by the next run.
-                Some(_) => admin.subscriptions(&wanted.topic).await?.contains(&file.subscription),
-                None => false,
+impl Planner<'_> {
+    /// The changes for one tenant, in the order in which they must be made.
+    pub(super) async fn plan(&self, tenant: &TenantId) -> Result<Vec<Change>, PlanError> {
+        let (admin, file) = (self.admin, self.file);
+        let namespace = format!("{tenant}/{}", self.names.namespace);
+        let wanted = wanted_topics(file, self.names, tenant);
+        let rights = Rights::of(file, &wanted, &namespace, tenant);
+        let known = self.existing.as_ref().map(|all| all.contains(tenant.as_str()));
+        let policies = if known == Some(false) { None } else { admin.policies(&namespace).await? };
+        let Some(policies) = policies else {
+            let mut changes = Vec::with_capacity(16);
+            let is_there = match known {
+                Some(known) => known,
+                None => admin.namespaces(tenant.as_str()).await?.is_some(),
             };
-            if !has {
-                let subscription = file.subscription.clone();
-                changes.push(Change::CreateSubscription { topic: wanted.topic, subscription });
+            if !is_there {
+                let clusters = self.clusters.clone();
+                changes.push(Change::CreateTenant { tenant: tenant.to_string(), clusters });
+            }
+            let new = new_namespace(file, rights.as_policies(), self.clusters.clone());
+            changes.push(Change::CreateNamespace { namespace, new: Box::new(new) });
+            for wanted in wanted {
+                let subscription = wanted.subscribed.then(|| subscribing(file, &wanted.topic));
+                changes.extend(topic_change(&wanted, None)?.into_iter().chain(subscription));
+            }
+            return Ok(changes);
+        };
+        let mut changes = policy_changes(file, &namespace, &policies);
+        changes.extend(self.topic_changes(&namespace, &wanted).await?);
+        // Rights on topics need the topics.
+        changes.extend(rights.changes(&policies.permissions));
+        Ok(changes)
+    }
+
+    async fn topic_changes(&self, namespace: &str, wanted: &[Wanted]) -> Result<Vec<Change>, PlanError> {
+        let mut changes = Vec::new();
+        let plain = self.admin.topics(namespace).await?;
+        let all_plain = wanted.iter().all(|one| one.partitions == 0 && plain.contains(&one.topic));
+        let partitioned =
+            if all_plain { Vec::new() } else { self.admin.partitioned_topics(namespace).await? };
+        for wanted in wanted {
+            let present = if partitioned.contains(&wanted.topic) {
+                self.admin.partitions(&wanted.topic).await?
+            } else {
+                plain.contains(&wanted.topic).then_some(0)
+            };
+            changes.extend(topic_change(wanted, present)?);
+            if wanted.subscribed {
+                let has = match present {
+                    // A topic that disappears between two questions is made by the next run.
+                    Some(_) => {
+                        self.admin.subscriptions(&wanted.topic).await?.contains(&self.file.subscription)
+                    }
+                    None => false,
+                };
+                if !has {
+                    changes.push(subscribing(self.file, &wanted.topic));
+                }
             }
         }
+        Ok(changes)
     }
-    Ok(changes)
+}
+
+fn subscribing(file: &TopicsFile, topic: &str) -> Change {
+    Change::CreateSubscription { topic: topic.to_owned(), subscription: file.subscription.clone() }
 }
 
 fn wanted_topics(file: &TopicsFile, names: &TopicNames, tenant: &TenantId) -> Vec<Wanted> {
@@ -102,23 +136,47 @@ fn topic_change(wanted: &Wanted, present: Option<u32>) -> Result<Option<Change>,
     }
 }
 
-fn policy_changes(file: &TopicsFile, namespace: &str, present: &NamespacePolicies) -> Vec<Change> {
-    let namespace = namespace.to_owned();
-    let rules = &file.namespace;
-    let mut changes = Vec::new();
+fn retention(file: &TopicsFile) -> Retention {
+    let rules = &file.namespace.retention;
+    Retention {
+        retention_time_in_minutes: if rules.hours < 0 { -1 } else { rules.hours * MINUTES },
+        retention_size_in_mb: rules.megabytes,
+    }
+}
 
-    let hours = rules.retention.hours;
-    let retention = Retention {
-        retention_time_in_minutes: if hours < 0 { -1 } else { hours * MINUTES },
-        retention_size_in_mb: rules.retention.megabytes,
-    };
-    let megabytes = rules.backlog_quota.megabytes;
-    let quota = BacklogQuota {
+fn backlog_quota(file: &TopicsFile) -> BacklogQuota {
+    let megabytes = file.namespace.backlog_quota.megabytes;
+    BacklogQuota {
         limit_size: if megabytes < 0 { -1 } else { megabytes * BYTES },
         limit_time: -1,
         // The other policies throw unacknowledged messages away, or hold the publisher without a word.
         policy: "producer_exception".into(),
-    };
+    }
+}
+
+fn keep_idle() -> InactiveTopics {
+    InactiveTopics {
+        inactive_topic_delete_mode: "delete_when_no_subscriptions".into(),
+        max_inactive_duration_seconds: 86_400,
+        delete_while_inactive: false,
+    }
+}
+
+fn new_namespace(file: &TopicsFile, permissions: AuthPolicies, clusters: Vec<String>) -> NewNamespace {
+    NewNamespace {
+        retention: retention(file),
+        backlog_quota: backlog_quota(file),
+        inactive_topics: keep_idle(),
+        permissions,
+        clusters,
+    }
+}
+
+fn policy_changes(file: &TopicsFile, namespace: &str, present: &NamespacePolicies) -> Vec<Change> {
+    let namespace = namespace.to_owned();
+    let mut changes = Vec::new();
+
+    let (retention, quota) = (retention(file), backlog_quota(file));
     let set_retention = (present.retention != Some(retention)).then(|| Change::SetRetention {
         namespace: namespace.clone(),
         from: present.retention,
@@ -146,19 +204,8 @@ fn policy_changes(file: &TopicsFile, namespace: &str, present: &NamespacePolicie
     if present.deduplication != Some(false) {
         changes.push(Change::DisableDeduplication { namespace: namespace.clone() });
     }
-    let keep = InactiveTopics {
-        inactive_topic_delete_mode: "delete_when_no_subscriptions".into(),
-        max_inactive_duration_seconds: 86_400,
-        delete_while_inactive: false,
-    };
     if present.inactive_topics.as_ref().is_none_or(|policy| policy.delete_while_inactive) {
-        changes.push(Change::KeepInactiveTopics { namespace: namespace.clone(), to: keep });
-    }
-    for (role, action) in [(&file.roles.publisher, "produce"), (&file.roles.consumer, "consume")] {
-        let actions = BTreeSet::from([action.to_owned()]);
-        if !role.is_empty() && present.actions(role) != Some(&actions) {
-            changes.push(Change::Grant { namespace: namespace.clone(), role: role.clone(), actions });
-        }
+        changes.push(Change::KeepInactiveTopics { namespace, to: keep_idle() });
     }
     changes
 }

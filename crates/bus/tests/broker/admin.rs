@@ -1,7 +1,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use bridge_bus::{Admin, BrokerAuth};
+use bridge_bus::{Admin, BrokerAuth, Tls};
 use bridge_protocol::Backlog;
 
 use crate::setup::{Bench, SUBSCRIPTION, message, until};
@@ -22,8 +22,9 @@ async fn errors_say_what_was_asked_and_what_the_broker_said() {
     let missing = format!("persistent://{}/missing", bench.namespace);
     assert!(bench.admin.backlog(&missing, SUBSCRIPTION).await.unwrap_err().is_not_found());
     assert_eq!(bench.admin.partitions(&missing).await.unwrap(), None);
-    assert!(Admin::new("ftp://x", BrokerAuth::None, Duration::from_secs(1)).is_err());
-    let nobody = Admin::new("http://127.0.0.1:1", BrokerAuth::None, Duration::from_secs(5)).unwrap();
+    assert!(Admin::new("ftp://x", BrokerAuth::None, Tls::default(), Duration::from_secs(1)).is_err());
+    let nobody =
+        Admin::new("http://127.0.0.1:1", BrokerAuth::None, Tls::default(), Duration::from_secs(5)).unwrap();
     let error = nobody.tenants().await.unwrap_err();
     assert!(error.to_string().contains("check that the broker runs"), "{error}");
 }

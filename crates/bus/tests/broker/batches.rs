@@ -1,16 +1,18 @@
 //! hazard 1, with a foreign producer that batches.
 
 use futures::future::join_all;
-use pulsar::{ProducerOptions, Pulsar, TokioExecutor};
+use pulsar::{Authentication, ProducerOptions, Pulsar, TokioExecutor};
 
-use crate::setup::{Bench, SUBSCRIPTION, next, until};
+use crate::setup::{Bench, SUBSCRIPTION, next, token, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_foreign_batch_is_acknowledged_with_its_last_message() {
     let bench = Bench::new().await;
     let topic = bench.topic("batched").await;
+    let url = bench.config.service_url.clone();
+    let credential = Authentication { name: "token".into(), data: token("bridge-admin", None).into_bytes() };
     let client: Pulsar<_> =
-        Pulsar::builder(bench.config.service_url.clone(), TokioExecutor).build().await.unwrap();
+        Pulsar::builder(url, TokioExecutor).with_auth(credential).build().await.unwrap();
     let options = ProducerOptions { batch_size: Some(5), ..ProducerOptions::default() };
     let mut foreign = client.producer().with_topic(&topic).with_options(options).build().await.unwrap();
     let mut receipts = Vec::new();

@@ -3,7 +3,10 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use bridge_bus::{Admin, BrokerAuth, BusConfig, Delivery, Outgoing, Producers, Subscriptions, TopicPlan};
+use bridge_bus::roles::{self, SigningKeyFile};
+use bridge_bus::{
+    Admin, BrokerAuth, BusConfig, Delivery, Outgoing, Producers, Subscriptions, Tls, TopicPlan,
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -17,12 +20,34 @@ pub fn required(name: &str) -> String {
     }
 }
 
+/// As a superuser: what a role may do is the business of the tests in `access`.
 pub fn config() -> BusConfig {
     BusConfig {
         service_url: required("BRIDGE_TEST_PULSAR_URL"),
         http_url: required("BRIDGE_TEST_PULSAR_HTTP"),
+        auth: BrokerAuth::TokenFile(required("BRIDGE_TEST_PULSAR_ADMIN_TOKEN_FILE").into()),
         ..BusConfig::default()
     }
+}
+
+pub fn admin_as(auth: BrokerAuth) -> Admin {
+    Admin::new(&config().http_url, auth, Tls::default(), PATIENCE).unwrap()
+}
+
+pub fn admin() -> Admin {
+    admin_as(config().auth)
+}
+
+pub fn signing_key() -> SigningKeyFile {
+    SigningKeyFile::read(required("BRIDGE_TEST_PULSAR_SECRET_KEY").as_ref()).unwrap()
+}
+
+/// A token of the role, good for `lasts` from now.
+#[allow(clippy::disallowed_methods, reason = "the broker goes by the wall clock")]
+pub fn token(role: &str, lasts: Option<Duration>) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = bridge_protocol::Time::from_timestamp_secs(now.as_secs() as i64).unwrap();
+    roles::mint(role, &signing_key(), lasts, now).unwrap()
 }
 
 pub fn unique(prefix: &str) -> String {
@@ -40,8 +65,9 @@ pub struct Bench {
 
 impl Bench {
     pub async fn new() -> Self {
+        let _ = tracing_subscriber::fmt().with_env_filter(std::env::var("RUST_LOG").unwrap_or_default()).try_init();
         let config = config();
-        let admin = Admin::new(&config.http_url, BrokerAuth::None, PATIENCE).unwrap();
+        let admin = admin();
         let tenant = unique("bus");
         let namespace = format!("{tenant}/workflows");
         let clusters = admin.clusters().await.unwrap();

@@ -1,6 +1,6 @@
-use bridge_protocol::{Keyring, KeyringError, SignError};
+use bridge_protocol::{Claims, Keyring, KeyringError, SignError, TopicNames};
 
-use crate::{KEYRING, keyring};
+use crate::{KEYRING, at, keyring};
 
 fn faults(text: &str) -> Vec<String> {
     Keyring::from_toml(text).expect_err("must not load").faults
@@ -12,23 +12,44 @@ fn a_keyring_says_what_it_can_do() {
     assert!(ring.can_sign());
     assert_eq!(ring.signing_kid(), Some("2026-ed"));
     assert_eq!(ring.kids(), ["2026-hs", "2026-ed"], "a retired key is not accepted");
+    assert_eq!(ring.kids_with_secrets(), ["2026-hs", "2026-ed"]);
     assert_eq!(format!("{ring:?}"), r#"Keyring { kids: ["2026-hs", "2026-ed"], signing: Some("2026-ed") }"#);
+}
+
+#[test]
+fn any_key_that_can_sign_may_be_chosen_and_a_retired_one_may_not() {
+    let ring = keyring("2026-hs");
+    assert_eq!(ring.kids_with_secrets(), ["2026-hs", "2026-ed"]);
+    let claims = serde_json::from_str::<serde_json::Value>(include_str!("../vectors/accepted.json")).unwrap();
+    let claims: Claims = serde_json::from_value(claims[0]["claims"].clone()).unwrap();
+    let message = keyring("2026-ed").sign(&claims).unwrap();
+    let verified = ring.verify(message.as_bytes(), &claims.aud, &TopicNames::default(), at(claims.iat));
+    assert_eq!(verified, Ok(claims.clone()));
+    assert_eq!(ring.sign_with("2026-hs", &claims).unwrap(), ring.sign(&claims).unwrap());
+    assert_eq!(
+        ring.sign_with("2026-ed", &claims).unwrap(),
+        keyring("2026-ed").sign(&claims).unwrap(),
+        "EdDSA signs the same way each time"
+    );
+    for kid in ["2025-old", "nobody"] {
+        assert!(matches!(ring.sign_with(kid, &claims), Err(SignError::NotASigner(named)) if named == kid));
+    }
 }
 
 #[test]
 fn a_consumer_needs_the_public_half_only() {
     let pem = KEYRING.split("public_pem = \"\"\"").nth(1).unwrap().split("\"\"\"").next().unwrap();
-    let text = format!("[[keys]]\nkid = \"k\"\nalg = \"EdDSA\"\npublic_pem = '''{pem}'''\n");
+    let text = format!("[[keys]]\nkid = \"2026-ed\"\nalg = \"EdDSA\"\npublic_pem = '''{pem}'''\n");
     let ring = Keyring::from_toml(&text).unwrap();
-    assert!(!ring.can_sign());
+    assert!(!ring.can_sign() && ring.kids_with_secrets().is_empty());
     assert_eq!(ring.signing_kid(), None);
     let claims = serde_json::from_str::<serde_json::Value>(include_str!("../vectors/accepted.json")).unwrap();
     let claims = serde_json::from_value(claims[0]["claims"].clone()).unwrap();
     assert!(matches!(ring.sign(&claims), Err(SignError::NoSigningKey)));
 
     assert_eq!(
-        faults(&format!("signing = \"k\"\n{text}")),
-        ["signing names \"k\", which has no private_pem"]
+        faults(&format!("signing = \"2026-ed\"\n{text}")),
+        ["signing names \"2026-ed\", which has no private_pem"]
     );
 }
 

@@ -72,6 +72,7 @@ fn targets() {
             on_unknown = "dead_letter"
             max_concurrency = 1
             is_active = false
+            credential = "n8n-login"
             retry = { max_attempts = 3 }
             "#,
         ),
@@ -83,6 +84,7 @@ fn targets() {
     assert_eq!((own.on_unknown, own.max_concurrency), (OnUnknown::DeadLetter, Some(1)));
     assert_eq!((own.retry.max_attempts, own.retry.base_ms), (3, 1000));
     assert!(!own.trusted_host && !own.is_active);
+    assert_eq!(own.credential.as_deref(), Some("n8n-login"));
 
     for id in ["plain", "orders/new"] {
         let target = table.target(&tenant(), &workflow(id), Lane::Ai);
@@ -106,11 +108,12 @@ fn every_fault_is_told_at_once() {
         "ftp://x",
         vec![
             entry("a", "webhook_url = \"nonsense\"\nmax_concurrency = 0\ntimeout_ms = 0"),
+            entry("c", "credential = \"No Name\""),
             entry("b", "mode = \"native\"\nretry = { max_attempts = 0 }"),
             entry("b", "success = { json_field = { pointer = \"ok\", equals = true } }"),
         ],
     );
-    assert_eq!(found.len(), 8, "{found:#?}");
+    assert_eq!(found.len(), 9, "{found:#?}");
     assert!(found[1].starts_with("route of workflow a, tenant acme: "), "{found:#?}");
 }
 

@@ -42,10 +42,9 @@ pub struct Publish {
 }
 
 /// What a request is checked against.
-#[derive(Debug)]
 pub struct Context<'a> {
-    /// The token's.
-    pub tenant: &'a TenantId,
+    /// Whose it is when it names this tenant, or none; it may name none of others.
+    pub tenant: &'a (dyn Fn(Option<&TenantId>) -> Result<TenantId, Problem> + 'a),
     pub limits: &'a Limits,
     pub now: Time,
     /// The `Idempotency-Key` header.
@@ -107,9 +106,10 @@ pub fn publish(body: &Bytes, text: &[u8], context: &Context<'_>) -> Result<Publi
     }
 
     // Whose it is comes before what is wrong with it.
-    if let Some(named) = tenant.filter(|named| named != context.tenant) {
-        return Err(foreign(&named, context.tenant));
-    }
+    let tenant = match (context.tenant)(tenant.as_ref()) {
+        Err(_) if faults.iter().any(|fault| fault.field == "tenant_id") => return Err(invalid(faults)),
+        whose => whose?,
+    };
     if payload.is_some_and(|raw| raw.get().len() > context.limits.payload_bytes) {
         return Err(too_large(context.limits.payload_bytes));
     }
@@ -120,7 +120,7 @@ pub fn publish(body: &Bytes, text: &[u8], context: &Context<'_>) -> Result<Publi
     let payload = body.slice_ref(payload.get().as_bytes());
     let psh = PayloadHash::of(&payload);
     let mut publish = Publish {
-        tenant: context.tenant.clone(),
+        tenant,
         workflow,
         kind,
         lane,
@@ -171,15 +171,6 @@ pub fn header_key_on_a_batch() -> Problem {
 
 fn header_fault(message: String) -> Problem {
     invalid(vec![FieldError { field: "Idempotency-Key".into(), message }])
-}
-
-/// The same answer whether the other tenant exists or not.
-fn foreign(named: &TenantId, own: &TenantId) -> Problem {
-    let what = format!(
-        "the token is for tenant {own}, tenant_id names {named}; leave tenant_id out or use {named}'s token"
-    );
-    Problem::new(StatusCode::FORBIDDEN, "foreign-tenant", "Not your tenant", &what)
-        .with_errors(vec![FieldError { field: "tenant_id".into(), message: what }])
 }
 
 /// Collects what is wrong, field by field.

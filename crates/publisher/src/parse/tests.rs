@@ -3,6 +3,9 @@
 use std::fmt::Write as _;
 
 use super::*;
+use crate::auth::tenant_of;
+use bridge_access::{Caller, CallerKind};
+use bridge_protocol::Scopes;
 use proptest::prelude::*;
 
 fn limits() -> Limits {
@@ -13,14 +16,24 @@ fn limits() -> Limits {
         max_delay: std::time::Duration::from_secs(3600),
         accept_patience: std::time::Duration::from_secs(1),
         patience: std::time::Duration::from_secs(30),
+        token_lifetime: std::time::Duration::from_secs(900),
     }
+}
+
+fn acme(named: Option<&TenantId>) -> Result<TenantId, Problem> {
+    let caller = Caller {
+        subject: "svc_acme".into(),
+        kind: CallerKind::Client,
+        tenants: vec![TenantId::parse("acme").unwrap()],
+        scopes: Scopes::ALL_OF_TENANT,
+    };
+    tenant_of(&caller, named)
 }
 
 fn parse_with(body: &[u8], header_key: Option<&str>) -> Result<Publish, Problem> {
     let body = Bytes::copy_from_slice(body);
-    let tenant = TenantId::parse("acme").unwrap();
     let now = "2026-01-31T09:00:00Z".parse().unwrap();
-    publish(&body, &body, &Context { tenant: &tenant, limits: &limits(), now, header_key })
+    publish(&body, &body, &Context { tenant: &acme, limits: &limits(), now, header_key })
 }
 
 fn parse(body: &str) -> Result<Publish, Problem> {
@@ -40,9 +53,8 @@ fn a_payload_is_kept_byte_for_byte_without_a_copy() {
     let body = Bytes::from_static(
         br#"{"workflow_id":"lead","payload": { "b" : 1.00,"a":[ ],"n":12345678901234567890123 } }"#,
     );
-    let tenant = TenantId::parse("acme").unwrap();
     let now = "2026-01-31T09:00:00Z".parse().unwrap();
-    let context = Context { tenant: &tenant, limits: &limits(), now, header_key: None };
+    let context = Context { tenant: &acme, limits: &limits(), now, header_key: None };
     let publish = publish(&body, &body, &context).unwrap();
     assert_eq!(publish.payload, br#"{ "b" : 1.00,"a":[ ],"n":12345678901234567890123 }"#.as_slice());
     assert!(body.as_ptr_range().contains(&publish.payload.as_ptr()), "a slice of the body");
@@ -186,9 +198,8 @@ fn a_depth_bomb_is_only_bytes() {
     let body = format!(r#"{{"workflow_id":"lead","payload":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
     let limits = Limits { payload_bytes: body.len(), ..limits() };
     let body = Bytes::from(body);
-    let tenant = TenantId::parse("acme").unwrap();
     let now = "2026-01-31T09:00:00Z".parse().unwrap();
-    let context = Context { tenant: &tenant, limits: &limits, now, header_key: None };
+    let context = Context { tenant: &acme, limits: &limits, now, header_key: None };
     assert_eq!(publish(&body, &body, &context).unwrap().payload.len(), 2 * depth);
 }
 

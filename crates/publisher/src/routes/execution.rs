@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::answer::{Links, RouteTaken, failed, no_such_execution};
 use crate::app::{App, AppState};
-use crate::auth::Caller;
+use crate::auth::ActsFor;
 
 #[derive(Debug, Serialize)]
 pub struct Shown {
@@ -77,12 +77,12 @@ struct WaitingOn {
 
 pub async fn handle(
     State(app): State<AppState>,
-    caller: Caller,
+    ActsFor(tenant): ActsFor,
     Path(id): Path<String>,
 ) -> Result<Json<Shown>, Problem> {
     // What is no id at all cannot exist either.
     let id: ExecutionId = id.parse().map_err(|_| no_such_execution(short(&id)))?;
-    let found = app.store.execution(&caller.tenant, id).await.map_err(|error| failed(&error))?;
+    let found = app.store.execution(&tenant, id).await.map_err(|error| failed(&error))?;
     let execution = found.ok_or_else(|| no_such_execution(id))?;
     let now = app.clock.now();
     Ok(Json(show(&app, execution, now)))

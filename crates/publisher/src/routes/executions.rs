@@ -1,4 +1,4 @@
-//! `GET /pulsar/executions?state=&limit=&cursor=`: the tenant's executions, newest first.
+//! `GET /pulsar/executions?state=&limit=&cursor=&tenant_id=`: the tenant's executions, newest first.
 
 use axum::Json;
 use axum::extract::{Query, State};
@@ -11,12 +11,12 @@ use serde::Serialize;
 
 use crate::answer::failed;
 use crate::app::AppState;
-use crate::auth::Caller;
+use crate::auth::ActsFor;
 use crate::parse::invalid;
 
 const LIMIT: u16 = 50;
 const MAX_LIMIT: u16 = 1000;
-const PARAMETERS: [&str; 3] = ["state", "limit", "cursor"];
+const PARAMETERS: [&str; 4] = ["state", "limit", "cursor", "tenant_id"];
 
 #[derive(Debug, Serialize)]
 pub struct Page {
@@ -52,13 +52,13 @@ struct Wanted {
 
 pub async fn handle(
     State(app): State<AppState>,
-    caller: Caller,
+    ActsFor(tenant): ActsFor,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Json<Page>, Problem> {
     let Wanted { state, limit, cursor } = wanted(&query).map_err(invalid)?;
     let limit = limit.unwrap_or(LIMIT);
     let (listed, partial) =
-        app.store.list(&caller.tenant, state, cursor, limit).await.map_err(|error| failed(&error))?;
+        app.store.list(&tenant, state, cursor, limit).await.map_err(|error| failed(&error))?;
     let full = listed.len() == usize::from(limit);
     let next_cursor = listed.last().filter(|_| full).map(|last| last.id);
     Ok(Json(Page { executions: listed.into_iter().map(Line::from).collect(), next_cursor, partial }))
@@ -69,6 +69,8 @@ fn wanted(query: &[(String, String)]) -> Result<Wanted, Vec<FieldError>> {
     let mut faults = Vec::new();
     for (name, value) in query.iter().filter(|(_, value)| !value.is_empty()) {
         let fault = match name.as_str() {
+            // Read by `ActsFor`.
+            "tenant_id" => continue,
             "state" => match value.parse() {
                 Ok(state) => {
                     wanted.state = Some(state);

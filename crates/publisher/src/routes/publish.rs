@@ -1,41 +1,50 @@
 //! `POST /pulsar/publish`: 202 once the execution is durable.
 
+use std::sync::Arc;
+
 use axum::extract::{Request, State};
-use bridge_protocol::TenantId;
+use bridge_access::Caller;
 use bridge_service::{Problem, failpoint};
 use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::accept::{self, Candidate};
+use crate::allowance::{Metered, Refusal};
 use crate::answer::Published;
 use crate::app::AppState;
-use crate::auth::Caller;
+use crate::auth::{Who, tenant_of};
 use crate::body::{self, JsonBody};
+use crate::data_keys::LARGE;
 use crate::observe::traceparent;
 use crate::parse::{self, Context, Publish};
 
-/// Larger bodies are read and hashed off the runtime's threads: milliseconds in which others would wait.
-const LARGE: usize = 256 * 1024;
-
 pub async fn handle(
     State(app): State<AppState>,
-    caller: Caller,
+    Who(caller): Who,
     request: Request,
-) -> Result<Published, Problem> {
+) -> Result<(Metered, Published), Refusal> {
     let headers = request.headers().clone();
     let key = header_key(&headers)?.map(str::to_owned);
     let JsonBody { bytes, share } = body::read(&app, request).await?;
-    let publish = parse(&app, caller.tenant, key, bytes).await?;
+    let publish = parse(&app, caller, key, bytes).await?;
     failpoint::hit("publisher.parsed");
-    let candidate = Candidate::new(&app, publish, traceparent(&headers))?;
-    let (candidate, fate) = accept::one(&app, candidate, share).await?;
-    failpoint::hit("publisher.handed_off");
-    Published::new(&app, candidate, fate).await
+    let tenant = accept::open_tenant(&app, &publish.tenant)?;
+    let metered = app.allowances.pass(&tenant, 1)?;
+    let done = async {
+        let candidate = Candidate::new(&app, &tenant, publish, traceparent(&headers))?;
+        let (candidate, fate) = accept::one(&app, candidate, share).await?;
+        failpoint::hit("publisher.handed_off");
+        Published::new(&app, candidate, fate).await
+    };
+    match done.await {
+        Ok(published) => Ok((metered, published)),
+        Err(problem) => Err(Refusal { metered, problem }),
+    }
 }
 
 async fn parse(
     app: &AppState,
-    tenant: TenantId,
+    caller: Arc<Caller>,
     key: Option<String>,
     bytes: Bytes,
 ) -> Result<Publish, Problem> {
@@ -43,7 +52,8 @@ async fn parse(
     let large = bytes.len() > LARGE;
     let work = move || {
         let (limits, now) = (&app.limits, app.clock.now());
-        let context = Context { tenant: &tenant, limits, now, header_key: key.as_deref() };
+        let context =
+            Context { tenant: &|named| tenant_of(&caller, named), limits, now, header_key: key.as_deref() };
         parse::publish(&bytes, &bytes, &context)
     };
     if !large {

@@ -3,47 +3,70 @@
 use axum::extract::{Path, State};
 use bridge_protocol::{ExecutionId, PayloadHash};
 use bridge_service::Problem;
-use bridge_store::{Execution, Replayable};
+use bridge_service::directory::Tenant;
+use bridge_store::Execution;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-use crate::accept::{self, Candidate, Fate};
+use crate::accept::{self, Candidate, Fate, open_tenant};
+use crate::allowance::{Metered, Refusal};
 use crate::answer::{Published, failed, no_such_execution};
 use crate::app::AppState;
-use crate::auth::Caller;
+use crate::auth::ActsFor;
+use crate::budget::Share;
+use crate::data_keys;
 use crate::observe::traceparent;
 use crate::parse::{self, Publish, Schedule};
 use crate::routes::{execution::short, publish::header_key};
 
 pub async fn handle(
     State(app): State<AppState>,
-    caller: Caller,
+    ActsFor(tenant): ActsFor,
     Path(id): Path<String>,
     headers: HeaderMap,
-) -> Result<Published, Problem> {
+) -> Result<(Metered, Published), Refusal> {
     let id: ExecutionId = id.parse().map_err(|_| no_such_execution(short(&id)))?;
     let key = header_key(&headers)?.map(parse::checked_header_key).transpose()?.flatten();
-    let mut share = app.budget.take(0)?;
-    let found = app.store.execution(&caller.tenant, id).await.map_err(|error| failed(&error))?;
+    let share = app.budget.take(0)?;
+    let open = open_tenant(&app, &tenant)?;
+    let found = app.store.execution(&tenant, id).await.map_err(|error| failed(&error))?;
     let old = found.ok_or_else(|| no_such_execution(id))?;
     if !old.state.is_terminal() {
-        return Err(live(&old));
+        return Err(live(&old).into());
     }
-    let copied = app.store.replayable(&caller.tenant, id).await.map_err(|error| failed(&error))?;
-    let Some(Replayable { payload: Some(payload), psh, .. }) = copied else { return Err(gone(id)) };
-    share.grow_to(payload.len())?;
+    let metered = app.allowances.pass(&open, 1)?;
+    match replay(&app, &open, old, key, share, traceparent(&headers)).await {
+        Ok(published) => Ok((metered, published)),
+        Err(problem) => Err(Refusal { metered, problem }),
+    }
+}
 
-    let tenant = old.tenant.clone();
-    let mut candidate = Candidate::new(&app, again(old, payload, psh, key), traceparent(&headers))?;
+async fn replay(
+    app: &AppState,
+    tenant: &Tenant,
+    old: Execution,
+    key: Option<String>,
+    mut share: Share,
+    traceparent: Option<&str>,
+) -> Result<Published, Problem> {
+    let id = old.id;
+    let copied = app.store.replayable(&tenant.id, id).await.map_err(|error| failed(&error))?;
+    let copied = copied.ok_or_else(|| no_such_execution(id))?;
+    let stored = copied.payload.ok_or_else(|| data_keys::gone(id))?;
+    share.grow_to(stored.bytes.len())?;
+    let payload = data_keys::open(app, &tenant.id, id, stored).await?;
+
+    let again = again(old, payload, copied.psh, key);
+    let mut candidate = Candidate::new(app, tenant, again, traceparent)?;
     candidate.decision.reason = format!("a replay of {id}, on its lane");
-    let (candidate, fate) = accept::one(&app, candidate, share).await?;
+    let (candidate, fate) = accept::one(app, candidate, share).await?;
     if let Fate::New = fate
-        && let Err(error) = app.store.link_replay(&tenant, id, candidate.id).await
+        && let Err(error) = app.store.link_replay(&tenant.id, id, candidate.id).await
     {
         // The new execution is durable; only the note on both sides is missing.
-        tracing::warn!(execution_id = %candidate.id, tenant_id = %tenant, replay_of = %id, error = &error as &dyn std::error::Error, "a replay could not be noted");
+        tracing::warn!(execution_id = %candidate.id, tenant_id = %tenant.id, replay_of = %id, error = &error as &dyn std::error::Error, "a replay could not be noted");
     }
-    let mut answer = Published::new(&app, candidate, fate).await?;
+    let mut answer = Published::new(app, candidate, fate).await?;
     answer.replay_of = Some(id);
     Ok(answer)
 }
@@ -73,10 +96,4 @@ fn live(old: &Execution) -> Problem {
         old.id, old.state
     );
     Problem::new(StatusCode::CONFLICT, "still-live", "Execution has not ended", detail).about(old.id)
-}
-
-fn gone(id: ExecutionId) -> Problem {
-    let detail =
-        format!("the payload of execution {id} is past its retention; publish it again from its source");
-    Problem::new(StatusCode::GONE, "payload-gone", "Payload gone", detail).about(id)
 }

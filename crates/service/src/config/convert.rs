@@ -1,10 +1,12 @@
 //! What each crate gets from the configuration, in its own terms.
 
-use super::Config;
-use bridge_bus::{BrokerAuth, BusConfig};
+use super::{AuthSettings, Config};
+use crate::vault::{Vault, VaultError};
+use bridge_bus::{BrokerAuth, BusConfig, Tls};
 use bridge_protocol::{RouteTable, RouteTableError, TopicNames};
 use bridge_store::StoreConfig;
 use bridge_webhook::{BreakerConfig, SlotLimits, WebhookConfig};
+use ipnet::IpNet;
 use std::time::Duration;
 use url::Url;
 
@@ -38,6 +40,7 @@ impl Config {
             service_url: pulsar.service_url.clone(),
             http_url: pulsar.http_url.clone(),
             auth: self.broker_auth(),
+            tls: self.tls(),
             operation_timeout: pulsar.operation_timeout_ms.get(),
             connection_timeout: pulsar.connection_timeout_ms.get(),
             keep_alive: pulsar.keep_alive_ms.get(),
@@ -49,6 +52,11 @@ impl Config {
         }
     }
 
+    /// How the broker proves who it is.
+    pub fn tls(&self) -> Tls {
+        Tls { ca_file: self.pulsar.tls_ca_file.clone(), verify_hostname: self.pulsar.tls_verify_hostname }
+    }
+
     /// How the daemons log in at the broker.
     pub fn broker_auth(&self) -> BrokerAuth {
         let pulsar = &self.pulsar;
@@ -58,7 +66,7 @@ impl Config {
             return BrokerAuth::OAuth2 {
                 issuer_url: issuer.clone(),
                 audience: pulsar.oauth2_audience.clone(),
-                scope: None,
+                scope: pulsar.oauth2_scope.clone(),
                 client_id: client.clone(),
                 client_secret_file: secret.clone(),
             };
@@ -97,15 +105,55 @@ impl Config {
         }
     }
 
-    /// The hosts of the operator's own URLs, each with its port.
+    /// What seals the secrets in the database.
+    ///
+    /// # Errors
+    /// None for a configuration that was loaded for a daemon: loading has tried it.
+    pub fn vault(&self) -> Result<Vault, VaultError> {
+        Vault::from_text(self.encryption.master_keys.as_ref().map_or("", |keys| keys.expose()))
+    }
+
+    /// Who may call, for the one who checks it.
+    pub fn access(&self) -> AuthSettings {
+        let auth = &self.auth;
+        AuthSettings {
+            issuer: self.issuer(),
+            audience: auth.audience.clone(),
+            token_lifetime: auth.token_lifetime_s.get(),
+            issuers: auth.issuers.clone(),
+            jwks_refresh: auth.jwks_refresh_s.get(),
+            jwks_min_refresh: auth.jwks_min_refresh_s.get(),
+            fetch_timeout: auth.fetch_timeout_ms.get(),
+            max_token_bytes: auth.max_token_bytes,
+            token_cache: auth.token_cache,
+            token_requests_per_minute: auth.token_requests_per_minute,
+        }
+    }
+
+    /// The built-in issuer's name. All publishers must have the same, or each takes only its own tokens.
+    fn issuer(&self) -> String {
+        match &self.publisher.public_url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => format!("http://localhost:{}", self.publisher.bind.port()),
+        }
+    }
+
+    /// The proxies whose X-Forwarded-For is believed.
+    pub fn trusted_proxies(&self) -> Vec<IpNet> {
+        self.publisher.trusted_proxies.iter().filter_map(|text| super::rules::range(text)).collect()
+    }
+
+    /// The hosts of the operator's own URLs, each with its port, and those he allows.
     fn trusted_hosts(&self) -> impl Iterator<Item = String> {
         let urls = [Some(self.default_webhook_url()), self.webhook.n8n_base_url.clone()];
-        urls.into_iter().flatten().filter_map(|url| {
+        let own = urls.into_iter().flatten().filter_map(|url| {
             let url = Url::parse(&url).ok()?;
             let host = url.host_str()?;
             Some(format!("{host}:{}", url.port_or_known_default()?))
-        })
+        });
+        own.chain(self.webhook.allow_hosts.iter().cloned())
     }
+
     pub fn breaker(&self) -> BreakerConfig {
         let breaker = &self.breaker;
         BreakerConfig {

@@ -1,85 +1,13 @@
-//! The lists of a configuration file: tenants and routes. Every entry is read on its own, so that each fault of
+//! The lists of a configuration file. Every entry is read on its own, so that each fault of
 //! each entry is found.
 
-use super::{
-    faults::ConfigFaults,
-    value::{Secret, optional},
-};
+use super::faults::ConfigFaults;
+use super::value::Secret;
 use bridge_protocol::{Route, RouteEntry, TenantId, WorkflowId};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::path::PathBuf;
+use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-#[derive(Debug, Clone, Serialize)]
-pub struct Tenant {
-    pub id: TenantId,
-    pub api_token: Secret,
-    pub webhook_secrets: Vec<Secret>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TenantKeys {
-    id: String,
-    #[serde(default, deserialize_with = "optional")]
-    api_token: Option<Secret>,
-    #[serde(default, deserialize_with = "optional")]
-    api_token_file: Option<PathBuf>,
-    #[serde(default)]
-    webhook_secrets: Vec<Secret>,
-}
-
-const SHORTEST_TOKEN: usize = 16;
-
-pub(super) fn tenants(list: &[Value], faults: &mut ConfigFaults) -> Vec<Tenant> {
-    let mut found: Vec<Tenant> = Vec::new();
-    for (index, value) in list.iter().enumerate() {
-        let place = format!("tenants[{index}]");
-        let Some(keys) = entry::<TenantKeys>(&place, value, None, faults) else { continue };
-        let id = TenantId::parse(&keys.id)
-            .map_err(|error| faults.add(format!("{place}.id"), error.to_string()))
-            .ok();
-        let token = match (keys.api_token, keys.api_token_file) {
-            (Some(token), None) => Some(token),
-            (None, Some(file)) => read_secret(&format!("{place}.api_token_file"), &file, faults),
-            (Some(_), Some(_)) => {
-                faults.add(format!("{place}.api_token"), "give api_token or api_token_file, not both");
-                None
-            }
-            (None, None) => {
-                faults.add(format!("{place}.api_token"), "is missing; give api_token or api_token_file");
-                None
-            }
-        };
-        let token = token.filter(|token| {
-            let long_enough = token.expose().len() >= SHORTEST_TOKEN;
-            let printable = token.expose().bytes().all(|byte| byte.is_ascii_graphic());
-            if !long_enough || !printable {
-                let what =
-                    format!("must be {SHORTEST_TOKEN} or more visible ASCII characters without spaces");
-                faults.add(format!("{place}.api_token"), what);
-            }
-            long_enough && printable
-        });
-        for (number, secret) in keys.webhook_secrets.iter().enumerate() {
-            if bridge_protocol::WebhookSecret::parse(secret.expose()).is_err() {
-                let what = "must be whsec_ and the base64 of 24 to 64 bytes";
-                faults.add(format!("{place}.webhook_secrets[{number}]"), what);
-            }
-        }
-        let (Some(id), Some(api_token)) = (id, token) else { continue };
-        if found.iter().any(|other| other.id == id) {
-            faults.add(format!("{place}.id"), format!("{id} stands in the list twice"));
-        } else if found.iter().any(|other| other.api_token == api_token) {
-            faults.add(format!("{place}.api_token"), "is another tenant's token; every tenant needs its own");
-        } else {
-            found.push(Tenant { id, api_token, webhook_secrets: keys.webhook_secrets });
-        }
-    }
-    found
-}
-
-pub(super) fn routes(list: &[Value], tenants: &[Tenant], faults: &mut ConfigFaults) -> Vec<RouteEntry> {
+pub(super) fn routes(list: &[Value], faults: &mut ConfigFaults) -> Vec<RouteEntry> {
     let mut found: Vec<RouteEntry> = Vec::new();
     for (index, value) in list.iter().enumerate() {
         let place = format!("routes[{index}]");
@@ -92,11 +20,6 @@ pub(super) fn routes(list: &[Value], tenants: &[Tenant], faults: &mut ConfigFaul
                 .map_err(|error| faults.add(format!("{place}.tenant"), error.to_string()))
                 .ok()
         });
-        if let Some(tenant) =
-            tenant.as_ref().filter(|tenant| !tenants.iter().any(|known| known.id == **tenant))
-        {
-            faults.add(format!("{place}.tenant"), format!("{tenant} is not one of [[tenants]]"));
-        }
         let workflow = take(&mut table, &place, "workflow", faults).and_then(|text| {
             WorkflowId::parse(&text)
                 .map_err(|error| faults.add(format!("{place}.workflow"), error.to_string()))

@@ -9,14 +9,16 @@ use toml::{Table, Value};
 pub(super) const DEFAULTS: &str = include_str!("../../config.default.toml");
 
 /// The lists of tables that only a file can hold.
-pub(super) const LISTS: [&str; 2] = ["tenants", "routes"];
+pub(super) const LISTS: [&str; 1] = ["routes"];
+const TENANTS: &str =
+    "tenants live in the database now; take [[tenants]] out and run `bridgectl tenant create` for each";
 
 /// Names of ours that are not keys of the configuration.
 const NOT_KEYS: [&str; 3] = ["BRIDGE_CONFIG", "BRIDGE_FAILPOINT", "BRIDGE_URL"];
 const NOT_KEYS_BY_PREFIX: [&str; 2] = ["BRIDGE_TOKEN", "BRIDGE_TEST_"];
 
 /// Names users of the older bridge, of Pulsar and of OpenTelemetry already have.
-const PLAIN: [(&str, &str, &str); 21] = [
+const PLAIN: [(&str, &str, &str); 24] = [
     ("DATABASE_URL", "database", "url"),
     ("DATABASE_URL_FILE", "database", "url_file"),
     ("PULSAR_SERVICE_URL", "pulsar", "service_url"),
@@ -29,6 +31,9 @@ const PLAIN: [(&str, &str, &str); 21] = [
     ("PULSAR_OAUTH2_AUDIENCE", "pulsar", "oauth2_audience"),
     ("PULSAR_OAUTH2_CLIENT_ID", "pulsar", "oauth2_client_id"),
     ("PULSAR_OAUTH2_CLIENT_SECRET_FILE", "pulsar", "oauth2_client_secret_file"),
+    ("PULSAR_OAUTH2_SCOPE", "pulsar", "oauth2_scope"),
+    ("BRIDGE_MASTER_KEYS", "encryption", "master_keys"),
+    ("BRIDGE_MASTER_KEYS_FILE", "encryption", "master_keys_file"),
     ("FASTAPI_BRIDGE_PORT", "publisher", "bind"),
     ("BRIDGE_PUBLIC_URL", "publisher", "public_url"),
     ("FASTAPI_BRIDGE_WEBHOOK_URL", "webhook", "default_url"),
@@ -69,6 +74,10 @@ impl Layers {
                     Value::Array(_) => drop(self.table.insert(section, value)),
                     _ => self.faults.add(&section, format!("write each entry as [[{section}]]")),
                 }
+                continue;
+            }
+            if section == "tenants" {
+                self.faults.add(&section, TENANTS);
                 continue;
             }
             let (Some(_), Value::Table(keys)) = (self.shape.get(&section), &value) else {
@@ -115,6 +124,7 @@ impl Layers {
                 Some((list, _)) if LISTS.contains(&list) => {
                     self.faults.add(&name, format!("{list} can only stand in the configuration file"));
                 }
+                Some(("tenants", _)) => self.faults.add(&name, TENANTS),
                 Some((section, key)) => self.set_text(&mut set, section, key, &value, &name),
                 None => self.unknown_name(&name),
             }
@@ -160,6 +170,12 @@ impl Layers {
                 "true" | "1" | "yes" | "on" => Some(Value::Boolean(true)),
                 "false" | "0" | "no" | "off" => Some(Value::Boolean(false)),
                 _ => None,
+            },
+            // A list of tables has no plain form.
+            Value::Array(_) if (section, key) == ("auth", "issuers") => match super::issuers::from_text(text)
+            {
+                Ok(list) => Some(list),
+                Err(what) => return self.faults.add(place, what),
             },
             Value::Array(_) => {
                 let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());

@@ -3,6 +3,7 @@
 mod convert;
 mod entries;
 mod faults;
+mod issuers;
 mod layers;
 mod rules;
 mod sections;
@@ -12,11 +13,11 @@ mod value;
 mod tests;
 
 pub use bridge_protocol::RouteEntry;
-pub use entries::Tenant;
 pub use faults::{ConfigFaults, Fault, Warning};
+pub use issuers::{AuthSettings, Issuer};
 pub use sections::{
-    Breaker, Consumer, Database, LogFormat, Publisher, Pulsar, Relay, Retention, Signing, SigningAlgorithm,
-    Telemetry, Webhook,
+    Auth, Breaker, Consumer, Database, Encryption, LogFormat, Publisher, Pulsar, Relay, Retention, Signing,
+    SigningAlgorithm, Telemetry, Webhook,
 };
 pub use value::{Days, Millis, Seconds, Secret, SecretUrl};
 
@@ -42,13 +43,14 @@ pub struct Config {
     pub pulsar: Pulsar,
     pub signing: Signing,
     pub publisher: Publisher,
+    pub auth: Auth,
+    pub encryption: Encryption,
     pub relay: Relay,
     pub consumer: Consumer,
     pub webhook: Webhook,
     pub breaker: Breaker,
     pub retention: Retention,
     pub telemetry: Telemetry,
-    pub tenants: Vec<Tenant>,
     pub routes: Vec<RouteEntry>,
 }
 
@@ -85,6 +87,7 @@ impl Config {
         let Layers { mut table, mut faults, mut warnings, shape } = layers;
         rules::numbers(&table, &mut faults);
         rules::secret_file(&mut table, "database", "url", &mut faults);
+        rules::secret_file(&mut table, "encryption", "master_keys", &mut faults);
         let Some(config) = Self::build(&table, &shape, &mut faults) else { return Err(faults) };
         rules::check(&config, role, &mut faults);
         if !config.webhook.queue_enabled {
@@ -107,28 +110,42 @@ impl Config {
         let pulsar = section(table, shape, "pulsar", faults);
         let signing = section(table, shape, "signing", faults);
         let publisher = section(table, shape, "publisher", faults);
+        let auth = Self::auth(table, shape, faults);
+        let encryption = section(table, shape, "encryption", faults);
         let relay = section(table, shape, "relay", faults);
         let consumer = section(table, shape, "consumer", faults);
         let webhook = section(table, shape, "webhook", faults);
         let breaker = section(table, shape, "breaker", faults);
         let retention = section(table, shape, "retention", faults);
         let telemetry = section(table, shape, "telemetry", faults);
-        let tenants = entries::tenants(&list("tenants"), faults);
-        let routes = entries::routes(&list("routes"), &tenants, faults);
+        let routes = entries::routes(&list("routes"), faults);
         Some(Self {
             database: database?,
             pulsar: pulsar?,
             signing: signing?,
             publisher: publisher?,
+            auth: auth?,
+            encryption: encryption?,
             relay: relay?,
             consumer: consumer?,
             webhook: webhook?,
             breaker: breaker?,
             retention: retention?,
             telemetry: telemetry?,
-            tenants,
             routes,
         })
+    }
+
+    /// The issuers are a list of tables: each is read on its own, like every other entry of a list.
+    fn auth(table: &Table, shape: &Table, faults: &mut ConfigFaults) -> Option<Auth> {
+        let mut keys = table.get("auth")?.as_table()?.clone();
+        let issuers = match keys.remove("issuers") {
+            Some(Value::Array(entries)) => issuers::read(&entries, faults),
+            _ => Vec::new(),
+        };
+        let mut auth: Auth = entries::entry("auth", &Value::Table(keys), shape.get("auth"), faults)?;
+        auth.issuers = issuers;
+        Some(auth)
     }
 
     /// The effective values for `--check-config`, secrets masked.

@@ -1,11 +1,16 @@
 //! What no type can say: rules about one value's meaning, and rules that tie several keys together.
 
 use super::{Config, Role, faults::ConfigFaults};
+use crate::vault::VaultError;
 use bridge_protocol::{Lane, TenantId};
 use ipnet::IpNet;
-use std::{net::IpAddr, path::Path};
+use std::{net::IpAddr, path::Path, time::Duration};
 use toml::{Table, Value};
 use url::Url;
+
+/// What fits into one header line anywhere.
+const MAX_TOKEN_BYTES: usize = 65_536;
+const SLOWEST_POLL: Duration = Duration::from_secs(5);
 
 /// Every number of the configuration is a limit, a size or a time: none works as zero.
 pub(super) fn numbers(table: &Table, faults: &mut ConfigFaults) {
@@ -25,11 +30,19 @@ pub(super) fn check(config: &Config, role: Role, faults: &mut ConfigFaults) {
     broker(config, faults);
     times(config, faults);
     sizes(config, faults);
-    for range in &config.webhook.allow_private {
-        if self::range(range).is_none() {
-            faults
-                .add("webhook.allow_private", format!("{range:?} is not an address range, e.g. 10.0.0.0/8"));
+    secrets(config, faults);
+    let ranges = [
+        ("webhook.allow_private", &config.webhook.allow_private),
+        ("publisher.trusted_proxies", &config.publisher.trusted_proxies),
+    ];
+    for (place, list) in ranges {
+        for text in list.iter().filter(|text| range(text).is_none()) {
+            faults.add(place, format!("{text:?} is not an address range, e.g. 10.0.0.0/8"));
         }
+    }
+    for text in config.webhook.allow_hosts.iter().filter(|text| !is_host(text)) {
+        let what = format!("{text:?} is neither host nor host:port; a URL or a pattern is not taken");
+        faults.add("webhook.allow_hosts", what);
     }
     if role == Role::Daemon {
         required(config, faults);
@@ -54,14 +67,32 @@ fn required(config: &Config, faults: &mut ConfigFaults) {
             faults.add(if fault.starts_with("route ") { "routes" } else { "webhook.default_url" }, fault);
         }
     }
-    if config.tenants.is_empty() && !faults.iter().any(|fault| fault.place.starts_with("tenants")) {
-        faults.add("tenants", "is empty; the configuration file needs at least one [[tenants]]");
+    let has_keys = config.encryption.master_keys.is_some();
+    if !has_keys && !faults.iter().any(|fault| fault.place.starts_with("encryption.")) {
+        let what = "is not set; give id:key in BRIDGE_MASTER_KEYS or a file (BRIDGE_MASTER_KEYS_FILE), the key from \
+                    `openssl rand -base64 32`";
+        faults.add("encryption.master_keys", what);
     }
-    for tenant in &config.tenants {
-        if tenant.webhook_secrets.is_empty() {
-            let place = format!("tenants.{}.webhook_secrets", tenant.id);
-            faults.add(place, "is empty; webhooks are signed with it, give one whsec_ secret");
-        }
+}
+
+/// Who may call and what seals.
+fn secrets(config: &Config, faults: &mut ConfigFaults) {
+    if config.encryption.master_keys.is_some()
+        && let Err(VaultError::Text(wrong)) = config.vault()
+    {
+        wrong.into_iter().for_each(|what| faults.add("encryption.master_keys", what));
+    }
+    if config.auth.audience.trim().is_empty() {
+        faults.add("auth.audience", "must not be empty");
+    }
+    if config.auth.jwks_min_refresh_s > config.auth.jwks_refresh_s {
+        faults.add("auth.jwks_min_refresh_s", "must not be longer than auth.jwks_refresh_s");
+    }
+    if config.auth.directory_poll_ms.get() > SLOWEST_POLL {
+        faults.add("auth.directory_poll_ms", "must be 5000 or less: a revocation waits for it");
+    }
+    if config.auth.max_token_bytes > MAX_TOKEN_BYTES {
+        faults.add("auth.max_token_bytes", format!("must be {MAX_TOKEN_BYTES} or less"));
     }
 }
 
@@ -90,7 +121,7 @@ fn urls(config: &Config, faults: &mut ConfigFaults) {
     }
 }
 
-fn http_url(text: &str) -> Result<(), String> {
+pub(super) fn http_url(text: &str) -> Result<(), String> {
     let url = Url::parse(text).map_err(|error| format!("{text:?} is not a URL: {error}"))?;
     if matches!(url.scheme(), "http" | "https") && url.has_host() {
         Ok(())
@@ -123,6 +154,7 @@ fn broker(config: &Config, faults: &mut ConfigFaults) {
         ("pulsar.auth_token_file", &pulsar.auth_token_file),
         ("pulsar.admin_token_file", &pulsar.admin_token_file),
         ("pulsar.oauth2_client_secret_file", &pulsar.oauth2_client_secret_file),
+        ("pulsar.tls_ca_file", &pulsar.tls_ca_file),
     ] {
         if let Some(file) = file {
             readable(place, file, faults);
@@ -221,6 +253,15 @@ pub(super) fn secret_file(table: &mut Table, section: &str, key: &str, faults: &
     {
         keys.insert(key.to_owned(), Value::String(secret.expose().to_owned()));
     }
+}
+
+/// `host` or `host:port`, as a URL parser writes it.
+fn is_host(text: &str) -> bool {
+    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte));
+    let Some(url) = Url::parse(&format!("http://{text}/")).ok().filter(|_| plain) else { return false };
+    let port = url.port_or_known_default().map(|port| format!(":{port}"));
+    let host = port.as_deref().and_then(|port| text.strip_suffix(port)).unwrap_or(text);
+    url.host_str().is_some_and(|parsed| parsed.eq_ignore_ascii_case(host))
 }
 
 /// An address range, or one address.

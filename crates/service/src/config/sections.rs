@@ -1,5 +1,6 @@
 //! The sections of the configuration, each with the keys of `config.default.toml`.
 
+use super::issuers::Issuer;
 use super::value::{Days, Millis, Seconds, Secret, SecretUrl, optional};
 use serde::{Deserialize, Serialize};
 use std::{net::SocketAddr, path::PathBuf};
@@ -45,6 +46,11 @@ pub struct Pulsar {
     pub oauth2_client_id: Option<String>,
     #[serde(deserialize_with = "optional")]
     pub oauth2_client_secret_file: Option<PathBuf>,
+    #[serde(deserialize_with = "optional")]
+    pub oauth2_scope: Option<String>,
+    #[serde(deserialize_with = "optional")]
+    pub tls_ca_file: Option<PathBuf>,
+    pub tls_verify_hostname: bool,
     pub operation_timeout_ms: Millis,
     pub connection_timeout_ms: Millis,
     pub keep_alive_ms: Millis,
@@ -87,6 +93,34 @@ pub struct Publisher {
     pub batch_rows: usize,
     pub max_delay_s: Seconds,
     pub drain_ms: Millis,
+    pub trusted_proxies: Vec<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    pub token_lifetime_s: Seconds,
+    pub audience: String,
+    /// Read entry by entry, after the section.
+    #[serde(skip_deserializing)]
+    pub issuers: Vec<Issuer>,
+    pub jwks_refresh_s: Seconds,
+    pub jwks_min_refresh_s: Seconds,
+    pub fetch_timeout_ms: Millis,
+    pub max_token_bytes: usize,
+    pub token_cache: usize,
+    pub token_requests_per_minute: u32,
+    pub directory_poll_ms: Millis,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Encryption {
+    #[serde(deserialize_with = "optional")]
+    pub master_keys: Option<Secret>,
+    #[serde(deserialize_with = "optional")]
+    pub master_keys_file: Option<PathBuf>,
+    pub payloads: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -127,6 +161,7 @@ pub struct Webhook {
     pub max_answer_bytes: usize,
     pub max_result_bytes: usize,
     pub allow_private: Vec<String>,
+    pub allow_hosts: Vec<String>,
     pub strict_routes: bool,
     pub queue_enabled: bool,
 }

@@ -21,15 +21,14 @@ keyring_file = "KEYRING"
 n8n_base_url = "http://n8n:5678/"
 allow_private = ["10.20.0.0/16"]
 
-[[tenants]]
-id = "dealscale"
-api_token = "dealscale-token-0001"
-webhook_secrets = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]
+[encryption]
+master_keys = "2026-a:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE="
 
-[[tenants]]
-id = "acme"
-api_token = "acme-token-000000001"
-webhook_secrets = ["whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"]
+[[auth.issuers]]
+issuer = "https://login.example.com/realms/x"
+audience = "bridge"
+tenants = { "Acme Inc." = "acme" }
+default_scopes = "publish read"
 
 [[routes]]
 tenant = "acme"
@@ -83,13 +82,21 @@ fn a_sample_file_is_read_and_printed_without_secrets() {
     assert_eq!(config.routes.len(), 1);
     config.route_table().unwrap();
     let printed = config.masked();
-    for secret in ["hunter2", "dealscale-token-0001", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"] {
+    for secret in ["hunter2", "AQEBAQEBAQEBAQEBAQE"] {
         assert!(!printed.contains(secret), "{printed}");
         assert!(!format!("{config:?}").contains(secret));
     }
     assert!(printed.contains("postgres://bridge:***@db/bridge"), "{printed}");
     let again: Table = printed.parse().unwrap();
     assert_eq!(again["routes"][0]["max_concurrency"].as_integer(), Some(4));
+    assert_eq!(again["encryption"]["master_keys"].as_str(), Some("***"));
+    assert_eq!(again["auth"]["issuers"][0]["tenants"]["Acme Inc."].as_str(), Some("acme"));
+    let vault = config.vault().unwrap();
+    assert_eq!(vault.ids().collect::<Vec<_>>(), ["2026-a"]);
+    let access = config.access();
+    assert_eq!(access.issuer, "http://localhost:8000");
+    assert_eq!(access.issuers[0].algorithms, ["RS256", "ES256", "EdDSA"]);
+    assert_eq!(access.issuers[0].default_scopes.unwrap().to_string(), "publish read");
 }
 
 #[test]
@@ -152,27 +159,34 @@ statment_timeout_ms = 1
 tenant = "Deal Scale"
 service_url = "http://broker"
 oauth2_client_id = "bridge"
+tls_ca_file = "/does/not/exist.pem"
+tls_verify_hostname = "no"
 auth_token = "x"
 [signing]
 algorithm = "rsa"
 [publisher]
 bind = "everywhere"
 max_delay_s = 700000
+trusted_proxies = ["10.0.0.0/8", "proxy"]
+[encryption]
+master_keys = "one:AAAA two"
+[auth]
+audience = " "
+jwks_refresh_s = 5
+max_token_bytes = 100000
+token_cache = 0
+directory_poll_ms = 6000
 [relay]
 batch = 5000000000
 [webhook]
 allow_private = ["ten"]
+allow_hosts = ["n8n.internal", "n8n.internal:80", "127.0.0.1:5678", "[::1]:1", "http://x", "*.internal", "a/b", ""]
 [retention]
 payloads_days = 8
 [[tenants]]
 id = "acme"
-api_token = "short"
-[[tenants]]
-id = "Acme!"
-api_token = "long-enough-token-1"
-colour = "red"
 [[routes]]
-tenant = "nobody"
+tenant = "No Body"
 workflow = "../x"
 lan = "short"
 "#;
@@ -199,4 +213,79 @@ fn a_daemon_says_what_it_misses() {
     insta::assert_snapshot!("what_a_daemon_misses", faults);
     let faults = Config::load(Some("/does/not/exist.toml".into()), env(&[])).unwrap_err();
     assert!(faults.to_string().contains("/does/not/exist.toml: cannot be read"), "{faults}");
+}
+
+#[test]
+fn issuers_come_from_the_environment_as_json() {
+    let files = Files::new();
+    let json = r#"[{"issuer": "http://127.0.0.1:4444", "audience": "bridge", "jwks_url": "http://localhost:4444/keys",
+        "default_scopes": ["read"], "tenants": null, "admin": true}]"#;
+    let toml = r#"[{ issuer = "https://one.example", audience = "a" }, { issuer = "https://two.example", audience = "b" }]"#;
+    let issuers = |text: &str| {
+        let (config, _) =
+            Config::load(Some(files.config(SAMPLE)), env(&[("BRIDGE_AUTH__ISSUERS", text)])).unwrap();
+        config.auth.issuers
+    };
+    let one = &issuers(json)[0];
+    assert_eq!((one.issuer.as_str(), one.admin), ("http://127.0.0.1:4444", true));
+    assert_eq!((one.tenant_claim.as_str(), one.tenants.as_ref()), ("tenant_id", None));
+    assert_eq!(issuers(toml)[1].issuer, "https://two.example");
+    assert_eq!(issuers(&json[1..json.len() - 1])[0], *one, "one issuer needs no list");
+    assert!(issuers(" ").is_empty(), "the environment replaces the file's list");
+}
+
+#[test]
+fn every_fault_of_every_issuer_is_said_at_once() {
+    let files = Files::new();
+    let json = r#"[
+        {"issuer": "http://login.example.com", "audience": "", "algorithms": ["HS256", "none"], "colour": 1},
+        {"audience": 5, "algorithms": [], "tenant_claim": ""},
+        "https://login.example.com",
+        {"issuer": "https://user:geheim@x.example", "audience": "a", "discovery_url": "ftp://x", "jwks_url": "http://10.0.0.1/k",
+         "tenants": {"Acme": "Acme Inc"}, "default_scopes": "publish fly", "admin": "yes"},
+        {"issuer": "https://two.example", "audience": "a", "default_scopes": ["admin"]},
+        {"issuer": "https://two.example", "audience": "a"}
+    ]"#;
+    let faults = files.faults(SAMPLE, &[("BRIDGE_AUTH__ISSUERS", json)]);
+    assert!(!faults.contains("geheim"), "{faults}");
+    insta::assert_snapshot!("faults_of_issuers", faults);
+    for text in ["https://login.example.com", "[1, ", "7", "true"] {
+        let faults = files.faults(SAMPLE, &[("BRIDGE_AUTH__ISSUERS", text)]);
+        assert!(faults.contains("BRIDGE_AUTH__ISSUERS: must be a JSON array of objects"), "{faults}");
+    }
+}
+
+#[test]
+fn master_keys_come_from_the_environment_or_a_file_and_are_never_shown() {
+    let files = Files::new();
+    let path = files.dir.path().join("master-keys");
+    std::fs::write(&path, "# no\n2026-b:AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=\n").unwrap();
+    let variables = [("BRIDGE_MASTER_KEYS_FILE", path.to_str().unwrap())];
+    let faults = files.faults(SAMPLE, &variables);
+    assert!(faults.contains("encryption.master_keys: master key 1 does not begin with an id"), "{faults}");
+    assert!(!faults.contains("AgICAgIC"), "{faults}");
+    std::fs::write(&path, "2026-b:AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=\n").unwrap();
+    let (config, _) = Config::load(Some(files.config(SAMPLE)), env(&variables)).unwrap();
+    assert_eq!(config.vault().unwrap().ids().collect::<Vec<_>>(), ["2026-b"], "the environment wins");
+    assert!(!config.masked().contains("AgICAgIC"));
+
+    let both = [variables[0], ("BRIDGE_MASTER_KEYS", "x:y")];
+    let faults = files.faults(SAMPLE, &both);
+    assert!(
+        faults.contains("encryption.master_keys: give master_keys or master_keys_file, not both"),
+        "{faults}"
+    );
+    let faults = files.faults(SAMPLE, &[("BRIDGE_MASTER_KEYS_FILE", "/does/not/exist")]);
+    assert!(faults.contains("encryption.master_keys_file: /does/not/exist cannot be read"), "{faults}");
+    assert!(!faults.contains("is not set"), "{faults}");
+}
+
+#[test]
+fn allowed_hosts_are_trusted_beside_the_operators_own() {
+    let files = Files::new();
+    let variables = [("BRIDGE_WEBHOOK__ALLOW_HOSTS", "crm.internal, 10.1.2.3:5678")];
+    let (config, _) = Config::load(Some(files.config(SAMPLE)), env(&variables)).unwrap();
+    let mut trusted: Vec<_> = config.webhook_client().trusted_hosts.into_iter().collect();
+    trusted.sort();
+    assert_eq!(trusted, ["10.1.2.3:5678", "crm.internal", "n8n:5678"]);
 }

@@ -12,7 +12,7 @@ async fn accepted_claimed_and_finished() {
     assert_eq!(t.number("SELECT count(*) FROM timers").await, 1);
     let first = claim(new.id, 1);
     let claimed = t.claimed(first.clone()).await;
-    assert_eq!((claimed.attempt, claimed.payload), (1, Payload::Here(new.payload.clone())));
+    assert_eq!((claimed.attempt, claimed.payload), (1, Payload::Here(stored(&new))));
     let result = ResultBody { content_type: None, body: Bytes::from_static(b"ok"), truncated: false };
     let ending = Ending::Succeeded { evidence: Evidence::Response, result: Some(result) };
     let done = t.store.finish(finish(&first, ending.clone()), PATIENCE).await.unwrap();
@@ -77,7 +77,7 @@ async fn a_large_payload_is_loaded_on_its_own() {
     new.payload = Bytes::from(vec![b'7'; 1 << 20]);
     t.store.accept(new.clone(), PATIENCE).await.unwrap();
     assert_eq!(t.claimed(claim(new.id, 1)).await.payload, Payload::Large(1 << 20));
-    assert_eq!(t.store.payload(&tenant(), new.id).await.unwrap(), Some(new.payload));
+    assert_eq!(t.store.payload(&tenant(), new.id).await.unwrap(), Some(stored(&new)));
     t.sql("DELETE FROM payloads").await;
     assert_eq!(t.store.payload(&tenant(), new.id).await.unwrap(), None);
 }

@@ -1,7 +1,13 @@
 //! Against a real Postgres, each test in a database of its own. `scripts/test` starts the server and names it.
 
+mod admin;
+mod counts;
+mod directory;
+mod keys;
 mod life;
 mod plans;
+mod release;
+mod removal;
 mod retention;
 mod ring;
 
@@ -12,7 +18,10 @@ use bytes::Bytes;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use uuid::Uuid;
 
-use crate::{Claim, ClaimAnswer, Claimed, Ending, Finish, NewExecution, Store, StoreConfig};
+use crate::{
+    Actor, Claim, ClaimAnswer, Claimed, Ending, Finish, NewExecution, Store, StoreConfig, StoredPayload,
+    TenantRecord,
+};
 
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -61,6 +70,7 @@ pub fn execution() -> NewExecution {
         kind: None,
         psh: PayloadHash::of(&payload),
         payload,
+        data_key: None,
         metadata: None,
         traceparent: None,
         idempotency: None,
@@ -71,6 +81,22 @@ pub fn execution() -> NewExecution {
         decided_by: "default",
         decided_because: "the workflow has no route".to_owned(),
     }
+}
+
+pub fn named(tenant: &str) -> TenantId {
+    TenantId::parse(tenant).unwrap()
+}
+
+pub fn actor() -> Actor {
+    Actor { who: "svc_root".to_owned(), source: Some("10.0.0.7".to_owned()) }
+}
+
+pub fn id() -> Uuid {
+    Uuid::from_u128(rand::random())
+}
+
+pub fn stored(new: &NewExecution) -> StoredPayload {
+    StoredPayload { bytes: new.payload.clone(), data_key: new.data_key }
 }
 
 pub fn claim(id: ExecutionId, attempt: u16) -> Claim {
@@ -99,6 +125,17 @@ pub fn finish(claim: &Claim, ending: Ending) -> Finish {
 }
 
 impl TestStore {
+    /// An active tenant without limits and secrets.
+    pub async fn tenant(&self, tenant: &str) -> TenantRecord {
+        self.store.put_tenant(&actor(), &named(tenant), None, None, None).await.unwrap().value
+    }
+
+    /// The directory's revision and the length of the audit log: what every change steps once.
+    pub async fn trail(&self) -> (i64, i64) {
+        let revision = self.store.directory_revision().await.unwrap();
+        (revision, self.number("SELECT count(*) FROM audit_log").await)
+    }
+
     pub async fn accepted(&self) -> NewExecution {
         let new = execution();
         self.store.accept(new.clone(), PATIENCE).await.unwrap();

@@ -4,7 +4,7 @@
 use bridge_protocol::Evidence;
 
 use super::*;
-use crate::{Day, accept, claim as claiming, connect, finish as finishing, reschedule, timers};
+use crate::{Day, accept, claim as claiming, connect, finish as finishing, removal, reschedule, timers};
 
 async fn connection(t: &TestStore) -> PgConnection {
     connect::connect(&connect::batch_options(&StoreConfig::new(t.url.clone())).unwrap()).await.unwrap()
@@ -42,6 +42,7 @@ async fn hot_statements_touch_one_day_by_its_key() {
         (finishing::sql(day), format!("{keys}, {}", none(11))),
         (finishing::now_sql(day), keys.to_owned()),
         (reschedule::sql(day), format!("{keys}, {}", none(6))),
+        (removal::cancel_sql(day), keys.replace("ARRAY['acme']", "'acme'")),
         (timers::join_sql(day), format!("NULL, {keys}")),
         (timers::move_sql(day), format!("NULL, {keys}, {}", none(3))),
         (timers::end_sql(day), format!("NULL, {keys}, {}", none(2))),
@@ -50,7 +51,7 @@ async fn hot_statements_touch_one_day_by_its_key() {
         assert_day_only(&plan, day);
         assert!(plan.to_lowercase().contains(&key), "not by its key:\n{plan}");
     }
-    let plan = plan(&t, &accept::sql(day), &format!("{keys}, {}", none(15))).await;
+    let plan = plan(&t, &accept::sql(day), &format!("{keys}, {}", none(16))).await;
     assert_day_only(&plan, day);
 }
 

@@ -1,0 +1,124 @@
+//! What the administrative routes share: who acts, how an act is refused, when it is in force.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::FromRequestParts;
+use axum::response::{IntoResponse, Response};
+use bridge_protocol::TenantId;
+use bridge_service::heartbeat::ALIVE_WITHIN;
+use bridge_service::{Problem, clock};
+use bridge_store::{Actor, AdminError};
+use http::header::CACHE_CONTROL;
+use http::request::Parts;
+use http::{HeaderValue, StatusCode};
+use rand::Rng;
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::answer::failed;
+use crate::app::{App, AppState};
+use crate::auth::{Source, Who};
+
+/// How long an answer waits for the daemons.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOK_LIMIT: Duration = Duration::from_secs(2);
+/// How long an old secret stays good when the caller does not say.
+pub const DAY: u64 = 86_400;
+/// A secret that is good for longer was not rotated.
+pub const LONGEST_OVERLAP: u64 = 90 * DAY;
+
+/// Who acts and from where, as the audit keeps it.
+pub struct By(pub Actor);
+
+impl FromRequestParts<AppState> for By {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Problem> {
+        let who = Who::from_request_parts(parts, app).await?;
+        let Source(source) = Source::from_request_parts(parts, app).await.map_err(|_| Problem::internal())?;
+        Ok(Self(Actor { who: who.0.subject.to_string(), source: source.map(|address| address.to_string()) }))
+    }
+}
+
+/// `what` names the object for a 404: "tenant acme".
+pub fn refused(error: AdminError, what: impl std::fmt::Display) -> Problem {
+    match error {
+        AdminError::Store(error) => failed(&error),
+        AdminError::NotFound => Problem::not_found(format!("there is no {what}; check the name")),
+        AdminError::Conflict(why) => conflict(why),
+    }
+}
+
+pub fn conflict(why: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::CONFLICT, "conflict", "Conflict", why)
+}
+
+/// An answer with a secret in it: nobody on the way may keep it.
+pub fn once(status: StatusCode, body: impl Serialize) -> Response {
+    let mut response = (status, Json(body)).into_response();
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// One load of our own directory at a time: whoever waited finds that it was loaded for him too.
+static LOADING: Semaphore = Semaphore::const_new(1);
+
+/// Loads `revision` here, so that what was just made can be used here at once.
+pub async fn take_over(app: &App, revision: i64) {
+    // Never closed.
+    let Ok(_turn) = LOADING.acquire().await else { return };
+    if app.directory.snapshot().revision >= revision {
+        return;
+    }
+    if let Err(error) = app.directory.refresh().await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the directory could not be read again");
+    }
+}
+
+/// Whether every live daemon has loaded `revision`; waits a little for those that have not.
+pub async fn in_effect(app: &App, revision: i64) -> bool {
+    take_over(app, revision).await;
+    let deadline = Instant::now() + PATIENCE;
+    while !is_in_effect(app, revision).await {
+        if Instant::now() + LOOK_EVERY > deadline {
+            return false;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    true
+}
+
+/// The same, without the wait.
+pub async fn is_in_effect(app: &App, revision: i64) -> bool {
+    match tokio::time::timeout(LOOK_LIMIT, app.store.live_members(ALIVE_WITHIN)).await {
+        Ok(Ok(members)) => members.iter().all(|member| member.directory >= revision),
+        Ok(Err(error)) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "the daemons could not be asked whether an act is in force");
+            false
+        }
+        Err(_) => false,
+    }
+}
+
+/// A new id of a secret or a key.
+pub fn new_id() -> Uuid {
+    uuid::Builder::from_random_bytes(random()).into_uuid()
+}
+
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    clock::entropy().fill_bytes(&mut bytes);
+    bytes
+}
+
+pub fn tenant_in_path(text: &str) -> Result<TenantId, Problem> {
+    TenantId::parse(text).map_err(|error| {
+        let name = super::execution::short(text);
+        Problem::not_found(format!("there is no tenant {name}: {error}"))
+    })
+}

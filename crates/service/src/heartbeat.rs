@@ -1,0 +1,85 @@
+//! What each daemon says of itself in `members`: that it lives, which keys it has loaded and which directory. An
+//! operator's change is in force when every live member has said its revision, so a change is said at once.
+
+use crate::clock::entropy;
+use crate::directory::Directory;
+use bridge_store::{Member, Store, StoreError};
+use metrics::counter;
+use rand::Rng;
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// A member that was silent for this long does not count as alive.
+pub const ALIVE_WITHIN: Duration = Duration::from_secs(15);
+const BEAT_EVERY: Duration = Duration::from_secs(5);
+const BEAT_LIMIT: Duration = Duration::from_secs(5);
+/// How often the keys are compared with what was said last.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// After a beat that failed.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Beats until the stop, then takes its row back. `kind` is `publisher` or `consumer`; `detail` gives more fields for `bridgectl status`, an
+/// object; `keys` and `directory` are added to it.
+pub async fn run(
+    store: Store,
+    kind: &'static str,
+    keys: impl Fn() -> Vec<String>,
+    directory: Directory,
+    detail: impl Fn() -> Value,
+    stop: CancellationToken,
+) {
+    counter!("bridge_heartbeat_failures_total").increment(0);
+    let mut id = [0; 16];
+    entropy().fill_bytes(&mut id);
+    let (id, host) = (uuid::Builder::from_random_bytes(id).into_uuid(), host());
+    let mut revisions = directory.changes();
+    let beating = async {
+        let mut said = None::<(Vec<String>, i64)>;
+        let mut next = Instant::now();
+        loop {
+            let now = (keys(), *revisions.borrow_and_update());
+            if said.as_ref() != Some(&now) || next <= Instant::now() {
+                let detail = with(detail(), &now);
+                let member =
+                    Member { id, kind, version: env!("CARGO_PKG_VERSION"), host: host.clone(), detail };
+                match beat(&store, &member).await {
+                    Ok(()) => (said, next) = (Some(now), Instant::now() + BEAT_EVERY),
+                    Err(error) => {
+                        counter!("bridge_heartbeat_failures_total").increment(1);
+                        tracing::debug!(error = &error as &dyn std::error::Error, "no heartbeat");
+                        tokio::time::sleep(AGAIN_AFTER).await;
+                        continue;
+                    }
+                }
+            }
+            // A sender that is gone ends `changed` at once; the directory lives as long as this task.
+            let _look = timeout(LOOK_EVERY.min(next - Instant::now()), revisions.changed()).await;
+        }
+    };
+    stop.run_until_cancelled(beating).await;
+    if !matches!(timeout(BEAT_LIMIT, store.leave(id)).await, Ok(Ok(()))) {
+        tracing::debug!("the heartbeat could not be taken back; others wait for it a little longer");
+    }
+}
+
+async fn beat(store: &Store, member: &Member) -> Result<(), StoreError> {
+    let limit = StoreError::TimedOut { name: "beat", after: BEAT_LIMIT };
+    timeout(BEAT_LIMIT, store.beat(member)).await.unwrap_or(Err(limit))
+}
+
+fn with(detail: Value, (keys, directory): &(Vec<String>, i64)) -> Value {
+    let mut fields = match detail {
+        Value::Object(fields) => fields,
+        _ => serde_json::Map::new(),
+    };
+    fields.insert("keys".to_owned(), json!(keys));
+    fields.insert("directory".to_owned(), json!(directory));
+    Value::Object(fields)
+}
+
+fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { "unknown".to_owned() } else { name.trim().to_owned() }
+}

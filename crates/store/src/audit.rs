@@ -1,0 +1,100 @@
+//! The audit log: every administrative act, never changed, never removed.
+
+use bridge_protocol::{TenantId, Time};
+use serde_json::Value;
+
+use crate::{Actor, Store, StoreError, rows};
+
+#[derive(Clone, Debug, Default)]
+pub struct AuditFilter {
+    pub tenant: Option<TenantId>,
+    pub actor: Option<String>,
+    pub action: Option<String>,
+    pub after_id: Option<i64>,
+    pub since: Option<Time>,
+    /// Before this time.
+    pub until: Option<Time>,
+    pub limit: u32,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct AuditRow {
+    pub id: i64,
+    pub at: Time,
+    pub actor: String,
+    /// A dotted name, such as `tenant.create`.
+    pub action: String,
+    pub tenant: Option<TenantId>,
+    pub target: String,
+    pub source: Option<String>,
+    pub before: Option<Value>,
+    pub after: Option<Value>,
+}
+
+impl Store {
+    /// Oldest first.
+    pub async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
+        let named = |source| StoreError::Statement { name: "audit", source };
+        let found = sqlx::query!(
+            "SELECT id, at, actor, action, tenant_id, target, source, before, after FROM audit_log
+             WHERE ($1::text IS NULL OR tenant_id = $1) AND ($2::text IS NULL OR actor = $2) AND ($3::text IS NULL OR action = $3)
+               AND id > $4 AND ($5::timestamptz IS NULL OR at >= $5) AND ($6::timestamptz IS NULL OR at < $6)
+             ORDER BY id LIMIT $7",
+            filter.tenant.as_ref().map(TenantId::as_str),
+            filter.actor,
+            filter.action,
+            filter.after_id.unwrap_or_default(),
+            filter.since,
+            filter.until,
+            i64::from(filter.limit)
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(named)?;
+        found
+            .into_iter()
+            .map(|row| {
+                Ok(AuditRow {
+                    id: row.id,
+                    at: row.at,
+                    actor: row.actor,
+                    action: row.action,
+                    tenant: row.tenant_id.as_deref().map(rows::tenant).transpose()?,
+                    target: row.target,
+                    source: row.source,
+                    before: row.before,
+                    after: row.after,
+                })
+            })
+            .collect::<Result<_, sqlx::Error>>()
+            .map_err(named)
+    }
+
+    /// An act that changes nothing in the directory.
+    pub async fn write_audit(
+        &self,
+        actor: &Actor,
+        action: &str,
+        tenant: Option<&TenantId>,
+        target: &str,
+        before: Option<Value>,
+        after: Option<Value>,
+    ) -> Result<(), StoreError> {
+        // Under the row that all changes queue for: the log's numbers become visible in their order.
+        sqlx::query!(
+            "WITH r AS MATERIALIZED (SELECT FROM directory_revision FOR UPDATE)
+             INSERT INTO audit_log (actor, action, tenant_id, target, source, before, after) SELECT $1, $2, $3, $4, $5, $6, $7 FROM r",
+            actor.who,
+            action,
+            tenant.map(TenantId::as_str),
+            target,
+            actor.source,
+            before,
+            after
+        )
+        .execute(&self.pool)
+        .await
+        .map(drop)
+        .map_err(|source| StoreError::Statement { name: "write_audit", source })
+    }
+}

@@ -1,0 +1,255 @@
+//! The end of a tenant.
+
+use bridge_protocol::{Evidence, Reason, State, TimerDecision};
+use chrono::TimeDelta;
+
+use super::admin::credential;
+use super::*;
+use crate::{AdminError, Finished, Idempotency, Outcome, Rejected, Reschedule, ResultBody, Why};
+
+/// Every table that has a tenant's rows, but the audit log.
+const TABLES: &str = "SELECT table_name::text FROM information_schema.columns c JOIN information_schema.tables t USING (table_schema, table_name)
+    WHERE column_name = 'tenant_id' AND table_schema = 'public' AND table_name <> 'audit_log'
+      AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = table_name::regclass) ORDER BY 1";
+
+async fn rows_of(t: &TestStore, tenant: &str) -> Vec<(String, i64)> {
+    let mut connection = PgConnection::connect(&t.url).await.unwrap();
+    let tables: Vec<String> = sqlx::query_scalar(TABLES).fetch_all(&mut connection).await.unwrap();
+    let mut counts = Vec::new();
+    for table in tables {
+        let sql = format!("SELECT count(*) FROM {table} WHERE tenant_id = '{tenant}'");
+        counts.push((table, t.number(&sql).await));
+    }
+    counts.push((
+        "tenants".to_owned(),
+        t.number(&format!("SELECT count(*) FROM tenants WHERE id = '{tenant}'")).await,
+    ));
+    let credentials = format!("SELECT count(*) FROM credentials WHERE '{tenant}' = ANY (tenants)");
+    counts.push(("credentials".to_owned(), t.number(&credentials).await));
+    counts
+}
+
+/// A row in every table. One execution is over, one dead, one lives.
+async fn furnish(t: &TestStore, tenant: &str, digest: u8) {
+    let (s, a, name) = (&t.store, &actor(), &named(tenant));
+    t.tenant(tenant).await;
+    let mut lives = Vec::new();
+    for n in 0..3 {
+        let idempotency = Some(Idempotency { key: format!("k{n}"), digest: [n; 32] });
+        let new = NewExecution { tenant: name.clone(), idempotency, ..execution() };
+        s.accept(new.clone(), PATIENCE).await.unwrap();
+        lives.push(Claim { tenant: name.clone(), ..claim(new.id, 1) });
+    }
+    for first in &lives[..2] {
+        t.claimed(first.clone()).await;
+    }
+    let why = Why::Retry { claim_id: lives[0].claim_id, http_status: None, error: None };
+    let retry = Reschedule { tenant: name.clone(), id: lives[0].id, attempt: 1, after: Duration::ZERO, why };
+    s.reschedule(retry, PATIENCE).await.unwrap();
+    let second = Claim { tenant: name.clone(), ..claim(lives[0].id, 2) };
+    t.claimed(second.clone()).await;
+    let result = ResultBody { content_type: None, body: Bytes::from_static(b"ok"), truncated: false };
+    let ending = Ending::Succeeded { evidence: Evidence::Response, result: Some(result) };
+    assert_eq!(s.finish(finish(&second, ending), PATIENCE).await.unwrap(), Finished::Done);
+    let dead = finish(&lives[1], Ending::DeadLettered(Reason::AttemptsExhausted));
+    assert_eq!(s.finish(dead, PATIENCE).await.unwrap(), Finished::Done);
+    let rejected = Rejected {
+        tenant: name.clone(),
+        lane: Lane::Short,
+        topic: "t".to_owned(),
+        message_id: "1:1".to_owned(),
+        reason: "forged",
+        head: vec![1],
+    };
+    s.record_rejected(&rejected).await.unwrap();
+    s.add_webhook_secret(a, name, id(), vec![1], Duration::ZERO).await.unwrap();
+    s.add_data_key(a, name, id(), vec![1]).await.unwrap();
+    s.put_webhook_credential(a, name, "crm", "basic", vec![1]).await.unwrap();
+    s.add_usage(&[(name.clone(), 5, 5)]).await.unwrap();
+    s.create_credential(a, &credential(&format!("svc_{tenant}"), &[tenant], digest)).await.unwrap();
+}
+
+#[tokio::test]
+async fn removal_takes_every_row_of_the_tenant_and_none_of_another() {
+    let t = open().await;
+    let (s, a, acme) = (&t.store, &actor(), &tenant());
+    furnish(&t, "acme", 1).await;
+    furnish(&t, "umbra", 2).await;
+    s.create_credential(a, &credential("svc_both", &["acme", "umbra"], 3)).await.unwrap();
+    let before = rows_of(&t, "acme").await;
+    assert!(before.iter().all(|(_, count)| *count > 0), "a table was not furnished: {before:?}");
+    let other = rows_of(&t, "umbra").await;
+    let lines = t.number("SELECT count(*) FROM audit_log WHERE tenant_id = 'acme'").await;
+
+    assert!(matches!(s.remove_tenant(a, acme).await, Err(AdminError::Conflict(_))), "not marked");
+    s.mark_deleting(a, acme).await.unwrap();
+    assert_eq!(s.live_count(acme).await.unwrap(), 1);
+    assert!(matches!(s.remove_tenant(a, acme).await, Err(AdminError::Conflict(_))), "one lives");
+    assert_eq!(rows_of(&t, "acme").await, before);
+    assert_eq!(s.cancel_live(a, acme).await.unwrap(), 1);
+    assert_eq!(s.cancel_live(a, acme).await.unwrap(), 0);
+    t.assert_every_live_execution_has_its_timer().await;
+
+    let revision = s.directory_revision().await.unwrap();
+    let done = s.remove_tenant(a, acme).await.unwrap();
+    assert_eq!((done.outcome, done.revision), (Outcome::Changed, revision + 1));
+    let removed = done.value;
+    assert_eq!((removed.executions, removed.payloads, removed.results), (3, 3, 1));
+    assert_eq!((removed.credentials, removed.data_keys), (1, 1));
+    let left = rows_of(&t, "acme").await;
+    assert!(left.iter().all(|(_, count)| *count == 0), "{left:?}");
+    assert_eq!(rows_of(&t, "umbra").await, other);
+    // Marked, cancelled, removed.
+    assert_eq!(t.number("SELECT count(*) FROM audit_log WHERE tenant_id = 'acme'").await, lines + 3);
+    let both = s.credentials(Some(&named("umbra"))).await.unwrap();
+    let both = both.iter().find(|record| record.id == "svc_both").unwrap();
+    assert_eq!(both.tenants, [named("umbra")]);
+    t.tenant("acme").await;
+    t.assert_every_live_execution_has_its_timer().await;
+}
+
+#[tokio::test]
+async fn removal_goes_on_where_it_was_interrupted_and_never_touches_what_came_late() {
+    let t = open().await;
+    let (s, a, acme) = (&t.store, &actor(), &tenant());
+    t.tenant("acme").await;
+    let many = 1_200;
+    futures::future::join_all((0..many).map(|_| t.accepted())).await;
+    s.mark_deleting(a, acme).await.unwrap();
+    assert_eq!(s.cancel_live(a, acme).await.unwrap(), many);
+    // As if half of the executions went before a crash.
+    t.sql("DELETE FROM executions WHERE id IN (SELECT id FROM executions ORDER BY id LIMIT 600)").await;
+    // A publisher that did not know: its execution lives, although its timer was lost out of sight.
+    let late = t.accepted().await;
+    t.sql(&format!("DELETE FROM timers WHERE execution_id = '{}'", late.id)).await;
+    assert!(matches!(s.remove_tenant(a, acme).await, Err(AdminError::Conflict(_))));
+    assert!(s.payload(acme, late.id).await.unwrap().is_some());
+    t.sql(&format!("UPDATE executions SET state = 7 WHERE id = '{}'", late.id)).await;
+    let removed = s.remove_tenant(a, acme).await.unwrap().value;
+    assert_eq!((removed.executions, removed.payloads), (1, many + 1));
+    assert!(rows_of(&t, "acme").await.iter().all(|(_, count)| *count == 0));
+}
+
+#[tokio::test]
+async fn cancelling_races_finish_retry_and_the_relay_without_harm() {
+    let t = open().await;
+    let store = &t.store;
+    t.tenant("acme").await;
+    let many: usize = 3_000;
+    // Due at once, so that the relay works on the same rows.
+    let news = futures::future::join_all((0..many).map(async |_| {
+        let new = NewExecution { due_in: Duration::ZERO, ..execution() };
+        store.accept(new.clone(), PATIENCE).await.unwrap();
+        new
+    }))
+    .await;
+    let claims: Vec<Claim> = news.iter().map(|new| claim(new.id, 1)).collect();
+    let every_third = |first: usize| claims.iter().skip(first).step_by(3).cloned().collect::<Vec<_>>();
+    let (to_finish, to_retry) = (every_third(0), every_third(1));
+    let claimed = to_finish.iter().chain(&to_retry).map(|claim| t.claimed(claim.clone()));
+    futures::future::join_all(claimed).await;
+
+    let count = |state: State| format!("SELECT count(*) FROM executions WHERE state = {}", state.code());
+    // Once the cancellation is under way; from the other end than it and bit by bit: they meet half-way.
+    let finishing = async {
+        while t.number(&count(State::Cancelled)).await == 0 {
+            tokio::task::yield_now().await;
+        }
+        let mut outcomes = Vec::new();
+        for some in to_finish.rchunks(25) {
+            outcomes.extend(
+                futures::future::join_all(some.iter().map(|claim| {
+                    let ending = Ending::Succeeded { evidence: Evidence::Response, result: None };
+                    store.finish(finish(claim, ending), PATIENCE)
+                }))
+                .await,
+            );
+        }
+        outcomes
+    };
+    let retrying = async {
+        let mut outcomes = Vec::new();
+        for some in to_retry.rchunks(25) {
+            outcomes.extend(
+                futures::future::join_all(some.iter().map(|claim| {
+                    let why = Why::Retry { claim_id: claim.claim_id, http_status: None, error: None };
+                    let (tenant, after) = (tenant(), Duration::ZERO);
+                    store.reschedule(Reschedule { tenant, id: claim.id, attempt: 1, after, why }, PATIENCE)
+                }))
+                .await,
+            );
+        }
+        outcomes
+    };
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let relaying = async {
+        while !over.load(std::sync::atomic::Ordering::Relaxed) {
+            let again = |due: &crate::Due| Some(TimerDecision::Rearm(due.now + TimeDelta::milliseconds(1)));
+            store.ring(200, again).await.unwrap();
+        }
+    };
+    let cancelling = async {
+        let mut cancelled = 0;
+        while store.live_count(&tenant()).await.unwrap() > 0 {
+            cancelled += store.cancel_live(&actor(), &tenant()).await.unwrap();
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        cancelled
+    };
+    let (finished, retried, cancelled, ()) = tokio::join!(finishing, retrying, cancelling, relaying);
+
+    let done = finished.iter().filter(|outcome| *outcome.as_ref().unwrap() == Finished::Done).count();
+    let lost = finished.len() - done;
+    for outcome in finished.into_iter().chain(retried) {
+        let outcome = outcome.unwrap();
+        assert!(
+            matches!(outcome, Finished::Done | Finished::LostFence(Some(State::Cancelled))),
+            "{outcome:?}"
+        );
+    }
+    assert!(done > 0 && lost > 0, "they never met: {done} finished, {lost} came too late");
+    println!("{done} finished, {cancelled} cancelled, {lost} finishes came too late");
+    assert_eq!(done + cancelled as usize, many);
+    assert_eq!(t.number(&count(State::Succeeded)).await, done as i64);
+    assert_eq!(t.number(&count(State::Cancelled)).await, cancelled as i64);
+    assert_eq!(t.number("SELECT count(*) FROM executions WHERE state < 4").await, 0);
+    t.assert_every_live_execution_has_its_timer().await;
+    let left = t.number("SELECT count(*) FROM timers").await;
+    println!("{left} timers left over, which ring once and go");
+}
+
+#[tokio::test]
+async fn a_running_execution_that_is_cancelled_fences_its_consumer() {
+    let t = open().await;
+    t.tenant("acme").await;
+    let running = claim(t.accepted().await.id, 1);
+    t.claimed(running.clone()).await;
+    assert_eq!(t.store.cancel_live(&actor(), &tenant()).await.unwrap(), 1);
+    let ending = Ending::Succeeded { evidence: Evidence::Response, result: None };
+    let late = t.store.finish(finish(&running, ending), PATIENCE).await.unwrap();
+    assert_eq!(late, Finished::LostFence(Some(State::Cancelled)));
+    let read = t.store.execution(&tenant(), running.id).await.unwrap().unwrap();
+    assert_eq!((read.state, read.due_at), (State::Cancelled, None));
+    assert_eq!(t.number("SELECT count(*) FROM timers").await, 0);
+}
+
+#[tokio::test]
+async fn the_export_gives_all_by_pages() {
+    let t = open().await;
+    furnish(&t, "acme", 1).await;
+    furnish(&t, "umbra", 2).await;
+    let key = id();
+    t.sql(&format!("UPDATE payloads SET data_key = '{key}'")).await;
+    let first = t.store.export(&tenant(), None, 2).await.unwrap();
+    let rest = t.store.export(&tenant(), Some(first[1].execution.id), 2).await.unwrap();
+    assert_eq!((first.len(), rest.len()), (2, 1));
+    assert!(t.store.export(&tenant(), Some(rest[0].execution.id), 2).await.unwrap().is_empty());
+    for row in first.iter().chain(&rest) {
+        let alone = t.store.execution(&tenant(), row.execution.id).await.unwrap();
+        assert_eq!(format!("{:?}", Some(&row.execution)), format!("{:?}", alone.as_ref()));
+        assert_eq!(row.payload, t.store.payload(&tenant(), row.execution.id).await.unwrap());
+        assert_eq!(row.payload.as_ref().unwrap().data_key, Some(key));
+    }
+    assert_eq!(first[0].execution.attempts.len(), 1);
+    assert_eq!(first[0].result.as_ref().unwrap().body, "ok");
+}

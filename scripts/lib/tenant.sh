@@ -1,0 +1,93 @@
+# shellcheck shell=bash
+# Who may use the bridge of scripts/up: its first administrator, its first tenant, an n8n with that tenant's credential.
+
+# By its prefix, wherever an answer has it.
+webhook_secret_in() { grep -oE 'whsec_[A-Za-z0-9+/=_-]+' "$1" | head -n1; }
+
+# keep FILE COMMAND...: its output, for the owner's eyes only, and only when it succeeded
+keep() {
+  local file=$1
+  shift
+  (umask 077 && "$@" >"$file.new") || { rm -f "$file.new"; return 1; }
+  mv "$file.new" "$file"
+}
+
+# as_caller TOKEN_FILE CURL_ARGUMENT...: without the token on a command line
+as_caller() {
+  local token=$1
+  shift
+  curl -sS -m 20 -K - "$@" <<<"header = \"Authorization: Bearer $(cat "$token")\""
+}
+
+lets_in() { # TOKEN_FILE PATH
+  [ -s "$1" ] && as_caller "$1" -f -o /dev/null "$(daemon_url publisher)$2" 2>/dev/null
+}
+
+# Before the publisher: without any credential it refuses to start.
+bootstrap() {
+  local again=()
+  # The key was lost, or the run that made it was interrupted: another one.
+  [ -s "$admin_token" ] || again=(--force)
+  rm -f "$admin_token.new"
+  bridgectl_admin admin bootstrap "${again[@]}" --out "$admin_token.new"
+  if [ -s "$admin_token.new" ]; then mv "$admin_token.new" "$admin_token"; fi
+}
+
+# Leaves in $state/secrets: webhook-secret, token (an API key), n8n-credential.json
+make_tenant() {
+  local secrets=$state/secrets
+  lets_in "$admin_token" '/pulsar/tenants?limit=1' ||
+    die "the bridge does not take the administrator's token in $admin_token" \
+      "Start over with: ./scripts/down --purge && ./scripts/up"
+  keep "$secrets/tenant.json" bridgectl_admin --json tenant create "$first_tenant" --out "$secrets/n8n-credential.json" || return 1
+  if keep "$secrets/webhook-secret.made" webhook_secret_in "$secrets/tenant.json"; then
+    mv "$secrets/webhook-secret.made" "$secrets/webhook-secret"
+  elif [ ! -s "$secrets/webhook-secret" ]; then
+    # It was made by a run that was interrupted, and is not shown again.
+    keep "$secrets/tenant.json" as_caller "$admin_token" -f "$(daemon_url publisher)/pulsar/keys/rotate" \
+      -H 'Content-Type: application/json' -d "{\"key\": \"webhook\", \"tenant_id\": \"$first_tenant\", \"overlap_seconds\": 0}"
+    keep "$secrets/webhook-secret" webhook_secret_in "$secrets/tenant.json"
+  fi
+  rm -f "$secrets/tenant.json"
+  lets_in "$secrets/token" '/pulsar/executions?limit=1' || make_api_key
+  say "tenant $first_tenant is there"
+}
+
+make_api_key() {
+  rm -f "$state/secrets/token"
+  bridgectl_admin client create scripts/up --tenant "$first_tenant" --kind api-key \
+    --scopes publish,read,payload,result,replay,routes --out "$state/secrets/token"
+  wait_until 20 lets_in "$state/secrets/token" '/pulsar/executions?limit=1' ||
+    die "the new API key is not taken" "See ./scripts/logs publisher"
+}
+
+# --- n8n -----------------------------------------------------------------------------
+
+# Asked for once, it stays until ./scripts/down --purge.
+n8n_wanted() { [ "${n8n:-no}" = yes ] || [ -f "$parts/n8n.env" ]; }
+
+n8n_url() {
+  n8n_wanted || return 0
+  if ! n8n_pid "$parts" >/dev/null; then remembered_port "$parts/n8n.ports" n8n >/dev/null; fi
+  echo "http://127.0.0.1:$(value_of "$parts/n8n.ports" n8n)"
+}
+
+# Two workflows of the tests with the tenant's own credential: "caller" publishes, "receiver" is fired.
+start_n8n() {
+  local import=$parts/n8n-import credential=$state/secrets/n8n-credential.json
+  if [ -d "$import" ] && [ ! "$credential" -nt "$import" ]; then "$repo/scripts/parts" start n8n --state "$parts"; return; fi
+  [ -s "$credential" ] || die "the credential of n8n was shown in a run that did not finish" \
+    "Start over with: ./scripts/down --purge && ./scripts/up --n8n"
+  rm -rf -- "$import" "$import.new"
+  (
+    umask 077
+    mkdir -p "$import.new"/{credentials,workflows}
+    cp "$repo/tests/n8n/credentials/bridge-oauth2.json" "$import.new/credentials/"
+    cp "$repo"/tests/n8n/workflows/{caller,receiver}.json "$import.new/workflows/"
+  )
+  sed -i -e "s#__BRIDGE_URL__#$(daemon_url publisher)#" \
+    -e "s#__CLIENT_ID__#$(grep -oE 'svc_[a-z0-9]{12}' "$credential" | head -n1)#" \
+    -e "s#__CLIENT_SECRET__#$(grep -oE 'nps_[A-Za-z0-9_-]{43}' "$credential" | head -n1)#" "$import.new"/*/*.json
+  "$repo/scripts/parts" start n8n --state "$parts" --import "$import.new"
+  mv "$import.new" "$import"
+}
