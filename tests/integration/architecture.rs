@@ -154,7 +154,9 @@ fn the_threat_model_names_tests_that_exist() {
     let names: Vec<(&str, &str)> = text
         .split('`')
         .filter_map(|word| word.split_once("::"))
-        .filter(|(file, name)| format!("{file}{name}").chars().all(|c| c.is_ascii_lowercase() || "_0123456789".contains(c)))
+        .filter(|(file, name)| {
+            format!("{file}{name}").chars().all(|c| c.is_ascii_lowercase() || "_0123456789".contains(c))
+        })
         .collect();
     assert!(names.len() > 20, "{names:?}");
     let mut files = Vec::new();

@@ -35,11 +35,8 @@ async fn topics_that_are_unloaded_lose_nothing() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_broker_that_dies_goes_away_and_forgets_everything_loses_nothing() -> anyhow::Result<()> {
     let broker = Part::pulsar().await?;
-    let mut world = World::build()
-        .pulsar(Pulsar::of(&broker)?)
-        .route("parked", "is_active = false")
-        .start()
-        .await?;
+    let mut world =
+        World::build().pulsar(Pulsar::of(&broker)?).route("parked", "is_active = false").start().await?;
     killed_with_messages_in_flight(&world, &broker).await?;
     away_while_executions_are_accepted(&world, &broker).await?;
     wiped_while_executions_wait(&mut world, &broker).await?;

@@ -3,13 +3,17 @@
 use std::process::Command;
 use std::time::Duration;
 
+use bridge_tests::World;
 use bridge_tests::daemon::{PUBLISHER, binary};
 use bridge_tests::parts::output;
-use bridge_tests::World;
 use serde_json::json;
 
 /// Runs a publisher of this world to its end.
-async fn refused(world: &World, environment: &[(&str, &str)], flags: &[&str]) -> anyhow::Result<(i32, String)> {
+async fn refused(
+    world: &World,
+    environment: &[(&str, &str)],
+    flags: &[&str],
+) -> anyhow::Result<(i32, String)> {
     let mut command = Command::new("timeout");
     command.arg("20").arg(binary(PUBLISHER)).arg("--config").arg(world.file("bridge.toml")).args(flags);
     command
@@ -18,7 +22,8 @@ async fn refused(world: &World, environment: &[(&str, &str)], flags: &[&str]) ->
         .env("PULSAR_AUTH_TOKEN_FILE", &world.pulsar.publisher_token)
         .envs(environment.iter().copied());
     let ended = output(command).await?;
-    let said = format!("{}{}", String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
     Ok((ended.status.code().unwrap_or(-1), said))
 }
 
@@ -38,7 +43,8 @@ async fn without_a_way_to_log_in_the_publisher_does_not_start() -> anyhow::Resul
     let (code, said) = refused(&world, &[("BRIDGE_AUTH__ISSUERS", &issuers)], &[]).await?;
     assert!(code == 64 && said.contains("https"), "an issuer in clear: {code}: {said}");
 
-    let (code, said) = refused(&world, &[("BRIDGE_ENCRYPTION__MASTER_KEYS_FILE", "/nowhere/keys")], &[]).await?;
+    let (code, said) =
+        refused(&world, &[("BRIDGE_ENCRYPTION__MASTER_KEYS_FILE", "/nowhere/keys")], &[]).await?;
     assert!(code == 64 && said.contains("master_keys"), "{code}: {said}");
 
     world.publisher.start_with(&[], &["--insecure-dev"])?;

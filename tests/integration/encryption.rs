@@ -8,7 +8,7 @@ use serde_json::json;
 const MARK: &str = "a-word-that-stands-in-clear-text";
 
 async fn bodies(world: &World) -> anyhow::Result<String> {
-    Ok(world.sql.rows("SELECT convert_from(body, 'LATIN1') FROM payloads").await?.join("\n"))
+    Ok(world.sql.rows("SELECT encode(body, 'escape') FROM payloads").await?.join("\n"))
 }
 
 fn sealed() -> bridge_tests::world::Builder {
@@ -25,7 +25,10 @@ async fn payloads_are_sealed_delivered_and_mixed_with_older_ones() -> anyhow::Re
 
     let payload = json!({ "mark": format!("second {MARK}"), "large": "x".repeat(300_000) });
     let large = world.api.accepted(json!({ "workflow_id": "w", "payload": payload })).await?;
-    let small = world.api.accepted(json!({ "workflow_id": "w", "payload": { "mark": format!("third {MARK}") } })).await?;
+    let small = world
+        .api
+        .accepted(json!({ "workflow_id": "w", "payload": { "mark": format!("third {MARK}") } }))
+        .await?;
     for id in [&large, &small] {
         world.api.until(id, "succeeded").await;
     }
@@ -88,7 +91,11 @@ async fn data_keys_rotate_and_a_destroyed_one_takes_its_payloads_along() -> anyh
     assert_eq!(world.admin().post("/pulsar/keys/destroy", &unsure).await?.status, StatusCode::BAD_REQUEST);
     let sure = json!({ "key": "data", "tenant_id": tenant, "confirm": tenant });
     let destroyed = world.admin().post("/pulsar/keys/destroy", &sure).await?;
-    assert_eq!((destroyed.status, &destroyed.json["in_effect"]), (StatusCode::OK, &json!(true)), "{destroyed:?}");
+    assert_eq!(
+        (destroyed.status, &destroyed.json["in_effect"]),
+        (StatusCode::OK, &json!(true)),
+        "{destroyed:?}"
+    );
     assert!(destroyed.json.to_string().contains("for ever"), "{destroyed:?}");
     let gone = api.get(&format!("/pulsar/executions/{before}/payload")).await?;
     assert_eq!(gone.status, StatusCode::GONE, "{gone:?}");

@@ -48,7 +48,8 @@ async fn n8n_publishes_by_oauth2_and_its_webhooks_run() -> anyhow::Result<()> {
     let rotated = world.admin().post("/pulsar/keys/rotate", &json!({ "key": "issuer" })).await?;
     anyhow::ensure!(rotated.status.is_success(), "{rotated:?}");
     let (client, secret) = service_account(&world, &world.tenant(), "publish").await?;
-    credential(&world, "n8n-header", json!({ "kind": "header", "name": "x-bridge-key", "value": HEADER })).await?;
+    credential(&world, "n8n-header", json!({ "kind": "header", "name": "x-bridge-key", "value": HEADER }))
+        .await?;
     credential(&world, "n8n-jwt", json!({ "kind": "jwt", "secret": JWT_SECRET })).await?;
 
     let import = world.file("n8n");

@@ -103,7 +103,11 @@ async fn a_rotated_secret_and_a_rotated_issuer_key_overlap() -> anyhow::Result<(
     world.admin().post("/pulsar/keys/rotate", &json!({ "key": "issuer" })).await?;
     eventually("the new key to be published", async || {
         let jwks = world.api.get("/.well-known/jwks.json").await.map_err(|error| error.to_string())?;
-        if jwks.json["keys"].as_array().unwrap().len() == keys + 1 { Ok(()) } else { Err(jwks.json.to_string()) }
+        if jwks.json["keys"].as_array().unwrap().len() == keys + 1 {
+            Ok(())
+        } else {
+            Err(jwks.json.to_string())
+        }
     })
     .await;
     assert_eq!(publish(&before).await?, StatusCode::ACCEPTED, "a token of the old key");
@@ -121,7 +125,8 @@ async fn broken_and_forged_tokens_are_refused_alike() -> anyhow::Result<()> {
     let good = token_of(&world.api.login(&client, &secret, "publish").await?);
     let parts: Vec<&str> = good.split('.').collect();
     let [head, claims, signature] = parts[..] else { panic!("{good}") };
-    let read = |part: &str| -> Value { serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap() };
+    let read =
+        |part: &str| -> Value { serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap() };
     let with = |json: &Value, key: &str, value: Value| {
         let mut json = json.clone();
         json[key] = value;
@@ -136,7 +141,8 @@ async fn broken_and_forged_tokens_are_refused_alike() -> anyhow::Result<()> {
     let long = format!("{head}.{claims}.{}", "A".repeat(64 * 1024));
     let mut bodies = Vec::new();
     for token in [none, other_scope, later, unknown, hmac, format!("{head}.{claims}"), "x".to_owned()] {
-        let answer = world.api.with_token(&token).publish(json!({ "workflow_id": "w", "payload": {} })).await?;
+        let answer =
+            world.api.with_token(&token).publish(json!({ "workflow_id": "w", "payload": {} })).await?;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{token}: {answer:?}");
         assert!(answer.headers.contains_key("www-authenticate"));
         bodies.push(answer.json.to_string());
@@ -195,7 +201,11 @@ async fn an_outside_issuers_tokens_are_taken_for_the_tenant_they_name() -> anyho
     assert_eq!(own.publish(foreign).await?.status, StatusCode::FORBIDDEN);
     assert_eq!(own.post("/pulsar/clients", &json!({})).await?.status, StatusCode::FORBIDDEN);
     let elsewhere = outside_token(&issuer, "https://somebody.else", "publish").await?;
-    assert_eq!(publish(&world.api.with_token(&elsewhere)).await?, StatusCode::UNAUTHORIZED, "another audience");
+    assert_eq!(
+        publish(&world.api.with_token(&elsewhere)).await?,
+        StatusCode::UNAUTHORIZED,
+        "another audience"
+    );
 
     // The issuer changes its keys: the next token names one that nobody has seen.
     let http = bridge_tests::http_client();

@@ -49,6 +49,8 @@ async fn one_command_makes_a_tenant_that_n8n_can_log_in_as_and_the_second_change
     let world = World::start().await?;
     let operator = Operator { world: &world };
     let tenant = bridge_tests::unique("acme");
+    // What `bridgectl admin bootstrap` leaves behind.
+    world.admin().post("/pulsar/keys/rotate", &serde_json::json!({ "key": "issuer" })).await?;
     let first = operator.script("setup-pulsar-topics.sh", &["--tenant", &tenant]).await?;
     let text = said(&first);
     assert!(first.status.success(), "{text}");
@@ -66,7 +68,8 @@ async fn one_command_makes_a_tenant_that_n8n_can_log_in_as_and_the_second_change
 
     // What was pasted works.
     let field = |name: &str| {
-        let line = text.lines().find(|line| line.trim_start().starts_with(name)).unwrap_or_else(|| panic!("{text}"));
+        let line =
+            text.lines().find(|line| line.trim_start().starts_with(name)).unwrap_or_else(|| panic!("{text}"));
         line.split_whitespace().last().unwrap().to_owned()
     };
     let (client, secret) = (field("Client ID"), field("Client Secret"));
@@ -76,7 +79,13 @@ async fn one_command_makes_a_tenant_that_n8n_can_log_in_as_and_the_second_change
     })
     .await;
     let api = world.api.of_tenant(&tenant, &token);
-    let answer = api.call(http::Method::POST, "/pulsar/publish", Some(&serde_json::json!({ "workflow_id": "w", "payload": {} }))).await?;
+    let answer = api
+        .call(
+            http::Method::POST,
+            "/pulsar/publish",
+            Some(&serde_json::json!({ "workflow_id": "w", "payload": {} })),
+        )
+        .await?;
     assert_eq!(answer.status, 202, "{answer:?}");
     world.endpoint.wait_for_execution(&answer.id(), 1).await;
     world.finish().await
@@ -93,7 +102,9 @@ async fn many_tenants_from_a_file_and_a_second_run_completes_an_interrupted_one(
     let file = file.display().to_string();
     // Interrupted in its midst.
     let mut half = operator.command(binary("bridgectl"));
-    half.args(["tenant", "apply", "-f", &file]).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    half.args(["tenant", "apply", "-f", &file])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null());
     let mut child = half.spawn()?;
     eventually("the first tenants to be there", async || {
         let count = world.sql.count(&format!("tenants WHERE id LIKE '{prefix}-%'")).await;
@@ -129,7 +140,10 @@ async fn a_broker_that_refuses_is_quoted() -> anyhow::Result<()> {
     let text = said(&refused);
     assert!(!refused.status.success(), "{text}");
     assert!(text.contains("401") || text.contains("403"), "{text}");
-    assert!(text.contains("admin/v2") && text.contains("admin_token"), "the call and the remedy: {text}");
+    assert!(
+        text.contains("admin/v2") && text.contains("PULSAR_ADMIN_TOKEN_FILE"),
+        "the call and the remedy: {text}"
+    );
     world.finish().await
 }
 

@@ -62,6 +62,11 @@ impl Broker {
         Ok(bodies)
     }
 
+    /// `seen` shows nothing of what was published before.
+    pub async fn forget(&self, topic: &str) -> anyhow::Result<()> {
+        Ok(self.admin.skip_all(topic, WITNESS).await?)
+    }
+
     /// Waits for a notice on the dead-letter topic of the lane.
     pub async fn notice(&self, tenant: &TenantId, lane: Lane, wanted: impl Fn(&Value) -> bool) -> Value {
         let topic = self.names.dead_letter(tenant, lane);

@@ -86,6 +86,18 @@ impl World {
         Api::new(self.publisher.url(), &tenant.id, &tenant.token, self.book.clone())
     }
 
+    /// Until every daemon works with what the administrators wrote last.
+    pub async fn directory_is_current(&self) {
+        let behind = "members m, directory_revision r WHERE (m.detail->>'directory')::bigint < r.revision";
+        eventually("every daemon to have loaded the directory", async || {
+            match self.sql.count(behind).await {
+                Ok(0) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+    }
+
     /// The administrators' API.
     pub fn admin(&self) -> Api {
         self.api.with_token(&self.admin_token)

@@ -13,10 +13,7 @@ pub use namespaces::{BacklogQuota, InactiveTopics, NamespacePolicies, NewNamespa
 pub use objects::Peeked;
 pub use permissions::AuthPolicies;
 
-use std::sync::Arc;
 use std::time::Duration;
-
-use tokio::sync::OnceCell;
 
 use crate::auth::Credentials;
 use crate::config::{BrokerAuth, Tls};
@@ -28,8 +25,6 @@ pub struct Admin {
     credentials: Credentials,
     timeout: Duration,
     http: reqwest::Client,
-    /// Whether a subscription's creation makes its plain topic too: asked once.
-    makes_topics: Arc<OnceCell<bool>>,
 }
 
 impl Admin {
@@ -58,6 +53,6 @@ impl Admin {
             .build()
             .map_err(|error| AdminError::new("set up", &base, Problem::Transport(error)))?;
         let credentials = Credentials::new(&auth, &tls, timeout);
-        Ok(Self { base, credentials, timeout, http, makes_topics: Arc::default() })
+        Ok(Self { base, credentials, timeout, http })
     }
 }

@@ -29,6 +29,7 @@ pub(crate) struct Leased {
 enum Ask {
     Lease(oneshot::Sender<Leased>),
     Discard { generation: u64, why: String },
+    Forbidden { generation: u64 },
 }
 
 /// Hands out the present client; builds the next one when the present one was thrown away.
@@ -39,12 +40,12 @@ pub(crate) struct Keeper {
     fault: watch::Receiver<Option<Arc<str>>>,
 }
 
-/// Opens one connection to the broker and proves the credential.
+/// Opens one connection to the broker and proves the credential; the token it was proved with.
 pub(crate) async fn connect(
     config: &BusConfig,
     credentials: &Credentials,
     outbound: usize,
-) -> Result<Client, Fault> {
+) -> Result<(Client, Option<String>), Fault> {
     install_crypto();
     // Asked for beforehand, because the library hides why there is none.
     let token = credentials.token().await.map_err(|error| Fault::Credential(error.told()))?;
@@ -81,7 +82,7 @@ pub(crate) async fn connect(
     // Connecting may look up a name, shake hands and fetch an OAuth2 token before the operation itself.
     let deadline = config.connection_timeout + config.operation_timeout;
     let fault = match detached(deadline, builder.build()).await {
-        Ok(Ok(client)) => return Ok(client),
+        Ok(Ok(client)) => return Ok((client, token)),
         Ok(Err(error)) => Fault::of(&error),
         Err(Overdue) => return Err(Fault::TimedOut(format!("no connection within {deadline:?}"))),
     };
@@ -89,6 +90,7 @@ pub(crate) async fn connect(
         service_url: &config.service_url,
         token,
         authorities: &authorities,
+        verify_hostname: config.tls.verify_hostname,
         limit: config.connection_timeout,
     };
     match handshake::why(attempt).await.unwrap_or(fault) {
@@ -126,6 +128,7 @@ impl Keeper {
             told,
             jitter: Jitter::default(),
             generation: 0,
+            token: None,
         };
         tokio::spawn(task.run(inbox));
         Self { asks, generation, fault }
@@ -149,6 +152,12 @@ impl Keeper {
         let _stopped = self.asks.send(Ask::Discard { generation, why }).await;
     }
 
+    /// Our role may not do something on this generation. When another token has been put in place meanwhile, its role
+    /// may: the connection keeps the old one's, so it is made anew.
+    pub(crate) async fn forbidden(&self, generation: u64) {
+        let _stopped = self.asks.send(Ask::Forbidden { generation }).await;
+    }
+
     /// The generation in use, `None` while there is none.
     pub(crate) fn generation(&self) -> watch::Receiver<Option<u64>> {
         self.generation.clone()
@@ -165,6 +174,8 @@ struct KeeperTask {
     told: watch::Sender<Option<Arc<str>>>,
     jitter: Jitter,
     generation: u64,
+    /// What the present client logged in with.
+    token: Option<String>,
 }
 
 impl KeeperTask {
@@ -194,6 +205,13 @@ impl KeeperTask {
                 Ask::Lease(reply) => drop(reply.send(lease.clone())),
                 Ask::Discard { generation, why } if generation == lease.generation => return Some(why),
                 Ask::Discard { .. } => {}
+                Ask::Forbidden { generation } if generation == lease.generation => {
+                    // Without a token to be had there is nothing to try.
+                    if self.credentials.token().await.is_ok_and(|token| token != self.token) {
+                        return Some("its role lacks a right, and another token is in place now".to_owned());
+                    }
+                }
+                Ask::Forbidden { .. } => {}
             }
         }
     }
@@ -206,8 +224,9 @@ impl KeeperTask {
                 return None;
             }
             let fault = match connect(&self.config, &self.credentials, self.outbound).await {
-                Ok(client) => {
+                Ok((client, token)) => {
                     self.generation += 1;
+                    self.token = token;
                     self.told.send_replace(None);
                     tracing::info!(client = %self.name, generation = self.generation, "connected to the broker");
                     return Some(Leased {

@@ -112,18 +112,22 @@ impl fmt::Display for AdminError {
 }
 
 /// "Unauthorized to validate..." is about a right, "Authentication required" about the credential.
-fn names_a_right(reason: &str) -> bool {
+pub(super) fn names_a_right(reason: &str) -> bool {
     reason.contains("Unauthorized to") || reason.contains("permission")
 }
 
 fn is_certificate(error: &reqwest::Error) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if inner.is_some_and(|inner| inner.is::<rustls::Error>()) || cause.is::<rustls::Error>() {
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        if cause.is::<rustls::Error>() {
             return true;
         }
-        source = cause.source();
+        // What an I/O error wraps is not its source.
+        let wrapped = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        next = match wrapped {
+            Some(inner) => Some(inner),
+            None => cause.source(),
+        };
     }
     false
 }

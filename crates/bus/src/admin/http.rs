@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Admin;
-use super::error::{AdminError, Problem, reason};
+use super::error::{AdminError, Problem, names_a_right, reason};
 
 /// A broker answers 307 to the one that owns the topic.
 const REDIRECTS: usize = 5;
@@ -76,14 +76,15 @@ impl Admin {
         match answered.status {
             200..=299 => Ok(answered),
             status => {
-                if matches!(status, 401 | 403) {
-                    let reason = if status == 401 { "credential" } else { "forbidden" };
-                    metrics::counter!("bridge_broker_refused_total", "reason" => reason).increment(1);
-                }
-                if status == 401 {
-                    self.credentials.refused();
-                }
                 let reason = reason(&String::from_utf8_lossy(&answered.body));
+                if matches!(status, 401 | 403) {
+                    let of_right = status == 403 || names_a_right(&reason);
+                    let label = if of_right { "forbidden" } else { "credential" };
+                    metrics::counter!("bridge_broker_refused_total", "reason" => label).increment(1);
+                    if !of_right {
+                        self.credentials.refused();
+                    }
+                }
                 Err(fail(Problem::Status { status, reason }))
             }
         }

@@ -50,9 +50,6 @@ pub struct NamespacePolicies {
     pub inactive_topics: Option<InactiveTopics>,
     #[serde(rename = "auth_policies")]
     pub permissions: AuthPolicies,
-    /// Overrides what the broker does with topics that are not there.
-    #[serde(rename = "autoTopicCreationOverride")]
-    pub auto_topics: Option<serde_json::Value>,
 }
 
 /// A namespace that is made as it shall be, in one call.
@@ -89,19 +86,6 @@ impl Admin {
     pub async fn ready(&self) -> Result<(), AdminError> {
         let path = "/admin/v2/brokers/ready".into();
         self.write("check the readiness of", "the broker", Method::GET, path, None).await
-    }
-
-    /// Does the broker make a plain topic for a subscription on one that is not there? Then one call does the work of
-    /// two. A broker that does not say is taken at its worst.
-    pub(crate) async fn makes_plain_topics(&self) -> bool {
-        let asking = async {
-            let path = "/admin/v2/brokers/configuration/runtime".to_owned();
-            let settings: BTreeMap<String, String> =
-                self.read("read the settings of", "the broker", path).await.unwrap_or_default();
-            let says = |key: &str, value: &str| settings.get(key).is_some_and(|has| has == value);
-            says("allowAutoTopicCreation", "true") && says("allowAutoTopicCreationType", "non-partitioned")
-        };
-        *self.makes_topics.get_or_init(|| asking).await
     }
 
     pub async fn tenants(&self) -> Result<Vec<String>, AdminError> {

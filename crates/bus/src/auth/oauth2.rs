@@ -204,3 +204,6 @@ impl OAuth2 {
         CredentialError::Unreachable { issuer: self.issuer.clone(), source: source.without_url() }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -170,10 +170,13 @@ impl TopicTask {
             if matches!(fault, Fault::Forbidden(_)) { FORBIDDEN_PAUSE } else { LONGEST_PAUSE };
         match fault {
             Fault::Refused(text) | Fault::Busy(text) => Err(PublishError::Refused(text)),
-            Fault::Forbidden(text) => Err(PublishError::Refused(format!(
-                "our role may not produce to {} ({text}); grant it: bridgectl topics apply",
-                self.topic
-            ))),
+            Fault::Forbidden(text) => {
+                shared.keeper.forbidden(lease.generation).await;
+                Err(PublishError::Refused(format!(
+                    "our role may not produce to {} ({text}); grant it: bridgectl topics apply",
+                    self.topic
+                )))
+            }
             // hazard 12: a credential is the whole client's. The keeper finds out what is wrong with it, and says so.
             Fault::Credential(text)
             | Fault::Certificate(text)

@@ -141,7 +141,11 @@ impl TopicTask {
         fault.count_refusal();
         match fault {
             // Somebody must create the topic or grant the right first.
-            Fault::Refused(_) | Fault::Forbidden(_) => self.rest(Duration::from_secs(30)).await,
+            Fault::Refused(_) => self.rest(Duration::from_secs(30)).await,
+            Fault::Forbidden(_) => {
+                seat.keeper().forbidden(lease.generation).await;
+                self.rest(Duration::from_secs(10)).await;
+            }
             Fault::Busy(_) | Fault::Undecodable(_) => self.rest(Duration::from_secs(5)).await,
             // hazard 12: a credential is the whole client's. Its keeper finds out what is wrong, and says so.
             Fault::Credential(_) | Fault::Certificate(_) | Fault::TimedOut(_) | Fault::Broken(_) => {

@@ -158,30 +158,11 @@ async fn apply_tenant(
     if dry_run {
         return Ok(planned);
     }
-    let admin = planner.admin;
-    let is_new = planned.iter().any(|change| matches!(change, Change::CreateNamespace { .. }));
-    // In a namespace of our own making nothing overrides what the broker does.
-    let by_subscribing = is_new && admin.makes_plain_topics().await;
     let mut made = Vec::with_capacity(planned.len());
-    let mut planned = planned.into_iter().peekable();
-    while let Some(change) = planned.next() {
-        if by_subscribing
-            && let Change::CreateTopic { topic, partitions: 0 } = &change
-            && let Some(subscribing) = planned
-                .next_if(|next| matches!(next, Change::CreateSubscription { topic: on, .. } if on == topic))
-        {
-            let once = make(admin, &subscribing).await;
-            if once.is_ok() {
-                made.extend([change, subscribing]);
-                continue;
-            }
-            // It does not after all: one by one.
-            for change in [change, subscribing] {
-                step(admin, tenant, change, &mut made).await.map_err(|error| (made.clone(), error))?;
-            }
-            continue;
+    for change in planned {
+        if let Err(error) = step(planner.admin, tenant, change, &mut made).await {
+            return Err((made, error));
         }
-        step(admin, tenant, change, &mut made).await.map_err(|error| (made.clone(), error))?;
     }
     Ok(made)
 }

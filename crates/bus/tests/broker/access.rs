@@ -99,6 +99,12 @@ async fn the_publisher_produces_and_the_consumer_consumes_and_neither_does_the_o
     let (refused, _none) = two.receive("bridge-publisher", std::slice::from_ref(&lane));
     is_not_received(&refused, &lane).await;
     assert!(received.health().iter().all(|topic| topic.connected));
+    // What the daemons ask over REST, each with its own role.
+    for role in ["bridge-publisher", "bridge-consumer"] {
+        let asking = admin_as(BrokerAuth::Token(token(role, None)));
+        asking.ready().await.unwrap();
+        asking.backlog(&lane, "bridge-consumer").await.unwrap();
+    }
     // Neither may administrate.
     for role in ["bridge-publisher", "bridge-consumer"] {
         let asking = admin_as(BrokerAuth::Token(token(role, None)));

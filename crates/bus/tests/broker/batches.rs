@@ -11,8 +11,7 @@ async fn a_foreign_batch_is_acknowledged_with_its_last_message() {
     let topic = bench.topic("batched").await;
     let url = bench.config.service_url.clone();
     let credential = Authentication { name: "token".into(), data: token("bridge-admin", None).into_bytes() };
-    let client: Pulsar<_> =
-        Pulsar::builder(url, TokioExecutor).with_auth(credential).build().await.unwrap();
+    let client: Pulsar<_> = Pulsar::builder(url, TokioExecutor).with_auth(credential).build().await.unwrap();
     let options = ProducerOptions { batch_size: Some(5), ..ProducerOptions::default() };
     let mut foreign = client.producer().with_topic(&topic).with_options(options).build().await.unwrap();
     let mut receipts = Vec::new();

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bridge_bus::{BrokerAuth, Producers, PublishError};
+use futures::StreamExt;
 use tokio::time::Instant;
 
 use crate::setup::{Bench, message, next, token, until};
@@ -156,4 +157,68 @@ async fn every_kind_of_bad_credential_says_what_to_do() {
         assert!(fault.contains(part), "{part} in {fault}");
         assert!(!producers.is_up());
     }
+}
+
+/// hazard 3 and 12 together: all consumers of a client lose their connection at the same moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_shard_outlives_the_end_of_its_token() {
+    let mut bench = Bench::new().await;
+    let create = |n: usize| {
+        let bench = &bench;
+        async move { bench.topic(&format!("shard-{n}")).await }
+    };
+    let topics: Vec<String> = futures::stream::iter(0..60).map(create).buffered(16).collect().await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("token");
+    renew(&path, 8);
+    bench.config.auth = BrokerAuth::TokenFile(path.clone());
+    let producers = bench.producers().await;
+    let plans: Vec<&String> = topics.iter().collect();
+    let (subscriptions, mut deliveries) = bench.receive(&plans, 8);
+    let all_connected = || subscriptions.health().iter().filter(|topic| topic.connected).count() == 60;
+    until("all to be subscribed", || async { all_connected() }).await;
+    renew(&path, 600);
+    // Long enough that the broker has closed what came in with the first token.
+    let (mut sent, mut received) = (BTreeSet::new(), BTreeSet::new());
+    let end = Instant::now() + Duration::from_secs(12);
+    let mut round = 0u32;
+    while Instant::now() < end {
+        let publish = |topic: String| {
+            let producers = producers.clone();
+            async move {
+                let body = format!("{topic} {round}");
+                producers.publish(&topic, message(&body)).await.ok().map(|_| body)
+            }
+        };
+        sent.extend(
+            futures::future::join_all(topics.iter().cloned().map(publish)).await.into_iter().flatten(),
+        );
+        while let Ok(delivery) = deliveries.try_recv() {
+            received.insert(String::from_utf8(delivery.body.to_vec()).unwrap());
+            delivery.ack();
+        }
+        round += 1;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    while !sent.is_subset(&received) {
+        let delivery = next(&mut deliveries).await;
+        received.insert(String::from_utf8(delivery.body.to_vec()).unwrap());
+        delivery.ack();
+    }
+    until("all to be subscribed again", || async { all_connected() }).await;
+    let mut connections = BTreeSet::new();
+    for topic in &topics {
+        let stats = bench.admin.stats(topic).await.unwrap();
+        let consumers = stats["subscriptions"]["bridge-consumer"]["consumers"].as_array().unwrap().clone();
+        connections
+            .extend(consumers.iter().map(|one| one["address"].as_str().unwrap_or_default().to_owned()));
+    }
+    let most = subscriptions.health().iter().map(|topic| topic.incarnation).max();
+    println!(
+        "{} of {} receipted, {} connections, {most:?} incarnations",
+        sent.len(),
+        round * 60,
+        connections.len()
+    );
+    assert!(connections.len() < 10, "{connections:?}");
 }

@@ -5,6 +5,7 @@ mod access;
 mod admin;
 mod batches;
 mod expiry;
+mod oauth2;
 mod outage;
 mod provisioning;
 mod publishing;

@@ -65,7 +65,6 @@ pub struct Bench {
 
 impl Bench {
     pub async fn new() -> Self {
-        let _ = tracing_subscriber::fmt().with_env_filter(std::env::var("RUST_LOG").unwrap_or_default()).try_init();
         let config = config();
         let admin = admin();
         let tenant = unique("bus");

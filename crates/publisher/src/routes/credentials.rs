@@ -45,7 +45,7 @@ pub async fn put(
 ) -> Result<Response, Problem> {
     let mut fields = Fields::body(&app, request, KNOWN).await?;
     if !is_name(&name) {
-        fields.fault("name in the path", "must be 1 to 64 lower case letters, digits and hyphens");
+        fields.fault("name", "must be 1 to 64 lower case letters, digits and hyphens");
     }
     let Some(credential) = read(&mut fields) else { return Err(fields.refuse()) };
     fields.check()?;

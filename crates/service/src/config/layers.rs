@@ -18,7 +18,7 @@ const NOT_KEYS: [&str; 3] = ["BRIDGE_CONFIG", "BRIDGE_FAILPOINT", "BRIDGE_URL"];
 const NOT_KEYS_BY_PREFIX: [&str; 2] = ["BRIDGE_TOKEN", "BRIDGE_TEST_"];
 
 /// Names users of the older bridge, of Pulsar and of OpenTelemetry already have.
-const PLAIN: [(&str, &str, &str); 24] = [
+const PLAIN: [(&str, &str, &str); 26] = [
     ("DATABASE_URL", "database", "url"),
     ("DATABASE_URL_FILE", "database", "url_file"),
     ("PULSAR_SERVICE_URL", "pulsar", "service_url"),
@@ -27,6 +27,8 @@ const PLAIN: [(&str, &str, &str); 24] = [
     ("PULSAR_NAMESPACE", "pulsar", "namespace"),
     ("PULSAR_AUTH_TOKEN", "pulsar", "auth_token"),
     ("PULSAR_AUTH_TOKEN_FILE", "pulsar", "auth_token_file"),
+    ("PULSAR_ADMIN_TOKEN", "pulsar", "admin_token"),
+    ("PULSAR_ADMIN_TOKEN_FILE", "pulsar", "admin_token_file"),
     ("PULSAR_OAUTH2_ISSUER_URL", "pulsar", "oauth2_issuer_url"),
     ("PULSAR_OAUTH2_AUDIENCE", "pulsar", "oauth2_audience"),
     ("PULSAR_OAUTH2_CLIENT_ID", "pulsar", "oauth2_client_id"),
