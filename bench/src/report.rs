@@ -19,6 +19,8 @@ const AIM_ACCEPT: f64 = 0.5;
 const AIM_CHAIN: f64 = 0.2;
 const AIM_FIRE_COMMITS: f64 = 15.0;
 const AIM_RESIDENT_MIB: f64 = 64.0;
+const AIM_MANY_TENANTS: f64 = 0.9;
+const AIM_TENANTS_SECONDS: f64 = 120.0;
 
 /// Reads what bench/run.sh wrote into one directory.
 #[derive(clap::Args)]
@@ -37,6 +39,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     accept(&files, &mut table, commits.per_second)?;
     chain(&files, &mut table, commits.per_second)?;
     open_loop(&files, &mut table, one.latency_ms)?;
+    tenants(&files, &mut table)?;
     processes(&files, &mut table)?;
     println!("{table}");
     accounting(&files)
@@ -86,6 +89,36 @@ fn open_loop(files: &Files<'_>, table: &mut Table, commit_ms: f64) -> anyhow::Re
     Ok(())
 }
 
+/// D: the same load by one tenant and by many, twice in turn.
+fn tenants(files: &Files<'_>, table: &mut Table) -> anyhow::Result<()> {
+    if !files.has("tenants-verify.json") {
+        return Ok(());
+    }
+    let seconds: f64 =
+        files.text("tenants.seconds")?.trim().parse().context("tenants.seconds is no number")?;
+    let many = files.text("tokens")?.lines().count();
+    table.row(
+        &format!("D: making {many} tenants, each with topics and a credential"),
+        format!("{seconds:.0} s"),
+        "",
+        &aim(format!("< {AIM_TENANTS_SECONDS} s"), seconds < AIM_TENANTS_SECONDS),
+    );
+    let rate = |who: &str| -> anyhow::Result<f64> {
+        let first: load::Summary = files.json(&format!("{who}-1.json"))?;
+        let second: load::Summary = files.json(&format!("{who}-2.json"))?;
+        Ok((first.per_second + second.per_second) / 2.0)
+    };
+    let (one, all) = (rate("one")?, rate("many")?);
+    let ratio = all / one.max(0.001);
+    table.row(
+        &format!("D: 202s/s, {many} tenants against one"),
+        format!("{all:.0} against {one:.0}"),
+        &format!("{ratio:.2}"),
+        &aim(format!(">= {AIM_MANY_TENANTS}"), ratio >= AIM_MANY_TENANTS),
+    );
+    Ok(())
+}
+
 fn processes(files: &Files<'_>, table: &mut Table) -> anyhow::Result<()> {
     let idle: Sample = files.json("idle.json")?;
     let after: Sample = files.json("after.json")?;
@@ -122,7 +155,10 @@ fn accounting(files: &Files<'_>) -> anyhow::Result<ExitCode> {
     let (mut accepted, mut unaccounted) = (0, 0);
     println!("| ids | accepted | delivered | duplicates | not delivered | unaccounted for |");
     println!("|---|---|---|---|---|---|");
-    for (phase, name) in [("accept", "A"), ("chain", "B"), ("open", "C")] {
+    for (phase, name) in [("accept", "A"), ("chain", "B"), ("open", "C"), ("tenants", "D")] {
+        if !files.has(&format!("{phase}-verify.json")) {
+            continue;
+        }
         let verify: verify::Summary = files.json(&format!("{phase}-verify.json"))?;
         accepted += verify.accepted;
         unaccounted += verify.unaccounted;
@@ -143,6 +179,10 @@ fn aim(text: String, met: bool) -> String {
 struct Files<'a>(&'a Path);
 
 impl Files<'_> {
+    fn has(&self, name: &str) -> bool {
+        self.0.join(name).exists()
+    }
+
     fn text(&self, name: &str) -> anyhow::Result<String> {
         let path = self.0.join(name);
         fs::read_to_string(&path).with_context(|| format!("the run left no {}", path.display()))

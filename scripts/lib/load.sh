@@ -25,3 +25,5 @@ lib=$(dirname "${BASH_SOURCE[0]}")
 . "$lib/tenant.sh"
 # shellcheck source=lib/demo.sh
 . "$lib/demo.sh"
+# shellcheck source=lib/test-env.sh
+. "$lib/test-env.sh"

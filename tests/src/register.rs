@@ -25,7 +25,7 @@ impl Registrar {
     pub async fn tenant(&self, tenant: &Tenant) -> anyhow::Result<()> {
         let (id, secret) = (TenantId::parse(&tenant.id)?, Uuid::new_v4());
         let purpose = Purpose::WebhookSecret(&id, secret);
-        let sealed = self.vault.seal(&purpose, tenant.webhook_secret.as_bytes(), &mut rand::rng());
+        let sealed = self.vault.seal(&purpose, tenant.webhook_secret.as_bytes(), rand::rng());
         self.store.put_tenant(&self.actor, &id, None, None, Some((secret, sealed))).await?;
         self.key(&tenant.token, vec![id], Scopes::ALL_OF_TENANT).await
     }
@@ -36,7 +36,7 @@ impl Registrar {
     }
 
     pub async fn new_key(&self, tenants: Vec<TenantId>, scopes: Scopes) -> anyhow::Result<String> {
-        let key = ApiKey::generate(&mut rand::rng());
+        let key = ApiKey::generate(rand::rng());
         self.key(key.expose(), tenants, scopes).await?;
         Ok(key.expose().to_owned())
     }

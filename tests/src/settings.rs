@@ -24,7 +24,7 @@ impl Tenant {
         let secret = STANDARD.encode(rand::random::<[u8; 32]>());
         Self {
             id: crate::unique("t"),
-            token: ApiKey::generate(&mut rand::rng()).expose().to_owned(),
+            token: ApiKey::generate(rand::rng()).expose().to_owned(),
             webhook_secret: format!("whsec_{secret}"),
         }
     }

@@ -43,7 +43,6 @@ impl Admin {
             builder = builder.tls_certs_only(certificates.map_err(bad)?);
         }
         let http = builder
-            .tls_danger_accept_invalid_hostnames(!tls.verify_hostname)
             .connect_timeout(timeout)
             .timeout(timeout)
             // Followed by hand: the library drops the credential on the way to another host.

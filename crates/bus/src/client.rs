@@ -90,7 +90,6 @@ pub(crate) async fn connect(
         service_url: &config.service_url,
         token,
         authorities: &authorities,
-        verify_hostname: config.tls.verify_hostname,
         limit: config.connection_timeout,
     };
     match handshake::why(attempt).await.unwrap_or(fault) {

@@ -36,18 +36,10 @@ impl fmt::Debug for BrokerAuth {
 }
 
 /// How the broker proves who it is, over pulsar+ssl:// and https://.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
     /// The PEM file of the authorities to trust; None takes the system's.
     pub ca_file: Option<PathBuf>,
-    /// `false` concerns https:// only: the client of the binary protocol always verifies the name.
-    pub verify_hostname: bool,
-}
-
-impl Default for Tls {
-    fn default() -> Self {
-        Self { ca_file: None, verify_hostname: true }
-    }
 }
 
 #[derive(Clone, Debug)]

@@ -24,7 +24,6 @@ pub(crate) struct Attempt<'a> {
     pub(crate) token: Option<String>,
     pub(crate) authorities: &'a [CertificateDer<'static>],
     /// What the configuration asks for; the library does so always.
-    pub(crate) verify_hostname: bool,
     pub(crate) limit: Duration,
 }
 
@@ -58,11 +57,11 @@ async fn greet(attempt: Attempt<'_>) -> Result<(), Fault> {
     let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
     match connector.connect(name, stream).await {
         Ok(stream) => introduce(stream, attempt.token).await,
-        Err(error) => Err(refused_certificate(&host, attempt.verify_hostname, &error)),
+        Err(error) => Err(refused_certificate(&host, &error)),
     }
 }
 
-fn refused_certificate(host: &str, verify_hostname: bool, error: &std::io::Error) -> Fault {
+fn refused_certificate(host: &str, error: &std::io::Error) -> Fault {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let Some(tls) = inner else { return Fault::Broken(chain(error)) };
     use CertificateError as C;
@@ -71,12 +70,7 @@ fn refused_certificate(host: &str, verify_hostname: bool, error: &std::io::Error
             "name the authority that signed it in pulsar.tls_ca_file"
         }
         rustls::Error::InvalidCertificate(C::NotValidForName | C::NotValidForNameContext { .. }) => {
-            if verify_hostname {
-                "use a name in pulsar.service_url that the certificate is for"
-            } else {
-                "use a name in pulsar.service_url that the certificate is for: the binary protocol verifies it \
-                 always, pulsar.tls_verify_hostname is for pulsar.http_url only"
-            }
+            "use a name in pulsar.service_url that the certificate is for"
         }
         rustls::Error::InvalidCertificate(C::Expired | C::ExpiredContext { .. }) => {
             "the broker needs a new certificate"

@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     fn tls(ca_file: impl Into<PathBuf>) -> Tls {
-        Tls { ca_file: Some(ca_file.into()), ..Tls::default() }
+        Tls { ca_file: Some(ca_file.into()) }
     }
 
     #[tokio::test]

@@ -25,7 +25,7 @@ pub(super) struct Wanted {
 /// What cannot be reconciled by creating or raising something.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    #[error(transparent)]
+    #[error("asking the broker failed")]
     Admin(#[from] AdminError),
     #[error(
         "{topic} has {from} partitions and the file asks for {to}; the broker cannot take partitions away: raise the number in the file, or delete the topic when it is empty"

@@ -220,5 +220,6 @@ async fn a_whole_shard_outlives_the_end_of_its_token() {
         round * 60,
         connections.len()
     );
-    assert!(connections.len() < 10, "{connections:?}");
+    // Some of them reconnect beside each other (hazard 3), by far not all.
+    assert!(connections.len() < 30, "{connections:?}");
 }

@@ -8,7 +8,7 @@ fn encrypted(ca_file: Option<String>) -> BusConfig {
     BusConfig {
         service_url: required("BRIDGE_TEST_PULSAR_TLS_URL"),
         http_url: required("BRIDGE_TEST_PULSAR_HTTPS"),
-        tls: Tls { ca_file: ca_file.map(Into::into), verify_hostname: true },
+        tls: Tls { ca_file: ca_file.map(Into::into) },
         ..config()
     }
 }
@@ -70,6 +70,4 @@ async fn another_authority_or_another_name_is_refused_and_told() {
     assert!(told.to_string().contains("certificate is not trusted"), "{told:?}");
     let told = asks(misnamed(&right.http_url), right.tls.clone()).await.unwrap_err();
     assert!(told.to_string().contains("certificate is not trusted"), "{told:?}");
-    let lenient = Tls { verify_hostname: false, ..right.tls.clone() };
-    asks(misnamed(&right.http_url), lenient).await.unwrap();
 }

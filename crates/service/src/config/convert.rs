@@ -54,7 +54,7 @@ impl Config {
 
     /// How the broker proves who it is.
     pub fn tls(&self) -> Tls {
-        Tls { ca_file: self.pulsar.tls_ca_file.clone(), verify_hostname: self.pulsar.tls_verify_hostname }
+        Tls { ca_file: self.pulsar.tls_ca_file.clone() }
     }
 
     /// How the daemons log in at the broker.

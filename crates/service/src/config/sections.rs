@@ -50,7 +50,6 @@ pub struct Pulsar {
     pub oauth2_scope: Option<String>,
     #[serde(deserialize_with = "optional")]
     pub tls_ca_file: Option<PathBuf>,
-    pub tls_verify_hostname: bool,
     pub operation_timeout_ms: Millis,
     pub connection_timeout_ms: Millis,
     pub keep_alive_ms: Millis,

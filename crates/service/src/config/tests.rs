@@ -160,7 +160,6 @@ tenant = "Deal Scale"
 service_url = "http://broker"
 oauth2_client_id = "bridge"
 tls_ca_file = "/does/not/exist.pem"
-tls_verify_hostname = "no"
 auth_token = "x"
 [signing]
 algorithm = "rsa"
