@@ -12,6 +12,7 @@ usage: scripts/setup-pulsar-auth.sh [--tenant T]... [--key FILE] [--out DIR] [--
                PULSAR_SECRET_KEY_FILE without it
   --out DIR    where the tokens go, DIR/<role>.token, for their owner only; PULSAR_TOKENS_DIR without it
   --tenant T   also the role of T, which may read its dead-letter topics and nothing else
+  --expires    how long a token is good; without it a tenant's is good for 90 days, a daemon's without end
 
 A token that is still good is kept: a second run says that there is nothing to change. What the roles may
 do at the broker is set by setup-pulsar-topics.sh, which says where the rest of the environment comes from.

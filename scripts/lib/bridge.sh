@@ -162,9 +162,16 @@ daemon_start() {
   fi
   case $name in
     endpoint)
-      start_detached "$state/endpoint.pid" "$logs/endpoint.log" env -i PATH="$PATH" HOME="$HOME" \
-        BRIDGE_ENDPOINT_SECRET="$(cat "$state/secrets/webhook-secret")" \
-        "$bin/bridge-bench" endpoint --bind "127.0.0.1:$(value_of "$state/ports" endpoint)" --record "$state/received.jsonl"
+      # As `clean` would, but `env` would have the secret on its command line.
+      (
+        while read -r exported; do
+          case $exported in PATH | HOME) ;; *) export -n "${exported?}" ;; esac
+        done < <(compgen -e)
+        BRIDGE_ENDPOINT_SECRET=$(cat "$state/secrets/webhook-secret")
+        export BRIDGE_ENDPOINT_SECRET
+        start_detached "$state/endpoint.pid" "$logs/endpoint.log" \
+          "$bin/bridge-bench" endpoint --bind "127.0.0.1:$(value_of "$state/ports" endpoint)" --record "$state/received.jsonl"
+      )
       ;;
     *)
       start_detached "$state/$name.pid" "$logs/$name.log" env -i PATH="$PATH" HOME="$HOME" LANG="${LANG:-C.UTF-8}" \

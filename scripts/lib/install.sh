@@ -19,6 +19,7 @@ missing_packages() {
   pulsar_is_fetched || has mvn || echo "maven 15 fetches the Pulsar distribution"
   has cc || echo "gcc 60 compiles and links"
   has openssl || echo "openssl 2 makes keys and tokens"
+  perl_signs || echo "perl 10 signs the broker's tokens"
   has curl || echo "curl 1 asks the parts whether they are healthy"
   if [[ $wanted == *' npm '* ]]; then has npm || echo "npm 40 fetches what runs on node"; fi
   if [[ $wanted == *' n8n '* ]] && ! n8n_is_installed; then

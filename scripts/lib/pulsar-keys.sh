@@ -12,16 +12,17 @@ pulsar_make_keys() {
   dir=$(pulsar_keys "$state")
   [ -f "$dir/.complete" ] && return 0
   has openssl || die "openssl is not installed: it makes the broker's keys" "Run ./scripts/up, or: apt-get install openssl"
+  perl_signs || die "perl with Digest::SHA is not installed: it signs the broker's tokens" "Run ./scripts/up, or: apt-get install perl"
   rm -rf -- "$dir"
   (
     umask 077
     mkdir -p "$dir"
     openssl rand -out "$dir/secret.key" 32
-    for role in "${pulsar_roles[@]}"; do pulsar_token "$dir/secret.key" "$role" >"$dir/$role.token"; done
+    for role in "${pulsar_roles[@]}"; do pulsar_token "$dir/secret.key" "$role" >"$dir/$role.token" || exit 1; done
     pulsar_make_certificate "$dir" >"$dir/openssl.log" 2>&1
   ) || {
     show_log "$dir/openssl.log"
-    die "openssl could not make the broker's keys in $dir" "It takes openssl 3: openssl version"
+    die "openssl or perl could not make the broker's keys in $dir" "It takes openssl 3: openssl version"
   }
   touch "$dir/.complete"
 }
@@ -30,12 +31,23 @@ base64url() { openssl base64 -A | tr '+/' '-_' | tr -d '='; }
 
 # pulsar_token KEY_FILE ROLE [SECONDS]: an HS256 JWT as Pulsar's token provider takes it; without SECONDS it never expires
 pulsar_token() {
-  local expires='' text key
+  local expires='' text signature
   [ -z "${3:-}" ] || printf -v expires ',"exp":%d' "$((EPOCHSECONDS + $3))"
   text=$(printf '{"alg":"HS256"}' | base64url).$(printf '{"sub":"%s"%s}' "$2" "$expires" | base64url)
-  key=$(od -An -v -tx1 "$1" | tr -d ' \n')
-  printf '%s.%s' "$text" "$(printf '%s' "$text" | openssl dgst -sha256 -mac HMAC -macopt "hexkey:$key" -binary | base64url)"
+  signature=$(printf '%s' "$text" | hmac_sha256 "$1" | base64url)
+  printf '%s.%s' "$text" "$signature"
 }
+
+# hmac_sha256 KEY_FILE: of standard input. openssl would take the key on its command line, which is everybody's to read.
+hmac_sha256() {
+  perl -MDigest::SHA -0777 -e '
+    open my $file, "<:raw", $ARGV[0] or die "$ARGV[0]: $!\n";
+    my $key = <$file>;
+    binmode STDIN; binmode STDOUT;
+    print Digest::SHA::hmac_sha256(scalar <STDIN>, $key);' "$1"
+}
+
+perl_signs() { perl -MDigest::SHA -e 1 2>/dev/null; }
 
 pulsar_make_certificate() {
   local dir=$1 key=(-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes)

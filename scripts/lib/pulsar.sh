@@ -3,6 +3,8 @@
 
 pulsar_version=4.0.8
 pulsar_sha256=35c7d064c9e0928edbf2e708989faba0379662f98aa84ce0d4190c59efb6765e
+# It closes every topic that is loaded, thousands of them one by one.
+pulsar_stop_limit=120
 pulsar_home=$cache/pulsar/apache-pulsar-$pulsar_version
 
 pulsar_is_fetched() { [ -f "$pulsar_home/.complete" ]; }
@@ -208,7 +210,7 @@ pulsar_failed() {
 pulsar_stop() {
   local pid
   pid=$(pulsar_pid "$1") || { say "pulsar does not run"; return 0; }
-  stop_pid "$pid" TERM 30 || die "Pulsar (pid $pid) does not stop" "See $1/pulsar.log, or: ./scripts/parts kill pulsar --state $1"
+  stop_pid "$pid" TERM "$pulsar_stop_limit" || die "Pulsar (pid $pid) does not stop within $pulsar_stop_limit s" "See $1/pulsar.log, or: ./scripts/parts kill pulsar --state $1"
   rm -f "$1/pulsar.pid"
   say "pulsar stopped"
 }

@@ -49,8 +49,17 @@ make_tenant() {
     keep "$secrets/webhook-secret" webhook_secret_in "$secrets/tenant.json"
   fi
   rm -f "$secrets/tenant.json"
+  [ -s "$secrets/n8n-credential.json" ] || renew_n8n_credential
   lets_in "$secrets/token" '/pulsar/executions?limit=1' || make_api_key
   say "tenant $first_tenant is there"
+}
+
+# A run that was interrupted made the account and did not keep its secret.
+renew_n8n_credential() {
+  local id
+  id=$(bridgectl_admin client list --tenant "$first_tenant" | awk '$3 == "n8n" && !/revoked/ { print $1; exit }')
+  [ -n "$id" ] || die "tenant $first_tenant has no account for n8n" "Start over with: ./scripts/down --purge && ./scripts/up"
+  bridgectl_admin client rotate "$id" --overlap 0 --out "$state/secrets/n8n-credential.json"
 }
 
 make_api_key() {
@@ -72,12 +81,23 @@ n8n_url() {
   echo "http://127.0.0.1:$(value_of "$parts/n8n.ports" n8n)"
 }
 
+# By bash itself: what sed shall put in would be on its command line.
+fill_in() { # FILE CREDENTIAL
+  local text url id secret
+  text=$(cat "$1")
+  url=$(daemon_url publisher)
+  id=$(grep -oE 'svc_[a-z0-9]{12}' "$2" | head -n1)
+  secret=$(grep -oE 'nps_[A-Za-z0-9_-]{43}' "$2" | head -n1)
+  text=${text//__BRIDGE_URL__/"$url"}
+  text=${text//__CLIENT_ID__/"$id"}
+  text=${text//__CLIENT_SECRET__/"$secret"}
+  printf '%s\n' "$text" >"$1"
+}
+
 # Two workflows of the tests with the tenant's own credential: "caller" publishes, "receiver" is fired.
 start_n8n() {
-  local import=$parts/n8n-import credential=$state/secrets/n8n-credential.json
+  local import=$parts/n8n-import credential=$state/secrets/n8n-credential.json file
   if [ -d "$import" ] && [ ! "$credential" -nt "$import" ]; then "$repo/scripts/parts" start n8n --state "$parts"; return; fi
-  [ -s "$credential" ] || die "the credential of n8n was shown in a run that did not finish" \
-    "Start over with: ./scripts/down --purge && ./scripts/up --n8n"
   rm -rf -- "$import" "$import.new"
   (
     umask 077
@@ -85,9 +105,7 @@ start_n8n() {
     cp "$repo/tests/n8n/credentials/bridge-oauth2.json" "$import.new/credentials/"
     cp "$repo"/tests/n8n/workflows/{caller,receiver}.json "$import.new/workflows/"
   )
-  sed -i -e "s#__BRIDGE_URL__#$(daemon_url publisher)#" \
-    -e "s#__CLIENT_ID__#$(grep -oE 'svc_[a-z0-9]{12}' "$credential" | head -n1)#" \
-    -e "s#__CLIENT_SECRET__#$(grep -oE 'nps_[A-Za-z0-9_-]{43}' "$credential" | head -n1)#" "$import.new"/*/*.json
+  for file in "$import.new"/*/*.json; do fill_in "$file" "$credential"; done
   "$repo/scripts/parts" start n8n --state "$parts" --import "$import.new"
   mv "$import.new" "$import"
 }

@@ -1,6 +1,5 @@
 //! A row that Postgres refuses fails alone; the batch around it is accepted.
 
-use bridge_protocol::TenantId;
 use bridge_store::{Accepted, Store, StoreConfig, WriteError};
 use bridge_tests::seed::{self, PATIENCE};
 use bridge_tests::{Sql, parts, unique};
@@ -12,7 +11,7 @@ async fn one_bad_row_in_a_full_batch_fails_alone() -> anyhow::Result<()> {
     let url = server.create_database(&unique("bridge-test")).await?;
     let store = Store::open(StoreConfig { batch_connections: 1, ..StoreConfig::new(&url) })?;
     store.migrate(Utc::now()).await?;
-    let tenant = TenantId::parse(&unique("t"))?;
+    let tenant = seed::new_tenant(&Sql::new(&url)).await?;
     // While the first one is on its way the others gather in one batch.
     let submissions = (0..256).map(|number| {
         let mut execution = seed::new_execution(&tenant);

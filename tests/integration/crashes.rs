@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bridge_protocol::Lane;
 use bridge_tests::world::World;
 use bridge_tests::{eventually, unique};
 use http::StatusCode;
@@ -63,6 +64,7 @@ async fn a_consumer_that_dies_at_any_place_loses_nothing() -> anyhow::Result<()>
         build = build.route(&format!("at-{place}"), BRIEF);
     }
     let mut world = build.start().await?;
+    let topic = world.broker.names.topic(&world.tenant(), Lane::Long);
     let mut repeated = 0;
     for place in places {
         let failpoint = format!("consumer.{place}");
@@ -84,6 +86,14 @@ async fn a_consumer_that_dies_at_any_place_loses_nothing() -> anyhow::Result<()>
         if attempts == 2 {
             assert_eq!(seen["attempts"][0]["outcome"], "lease_lapsed", "{place}: {seen}");
         }
+        // A message that is left over would let the next consumer die too early.
+        eventually("every message to be acknowledged", async || {
+            match world.broker.admin.backlog(&topic, "bridge-consumer").await {
+                Ok(backlog) if backlog.count == 0 => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
         world.consumer.kill9().await?;
     }
     assert_eq!(repeated, 1);

@@ -27,7 +27,9 @@ impl Behind {
         // One connection a statement: the test knows which one is cut.
         let store = Store::open(StoreConfig { batch_connections: 1, ..StoreConfig::new(through) })?;
         store.migrate(Utc::now()).await?;
-        Ok(Self { proxy, store, sql: Sql::new(url), tenant: TenantId::parse(&unique("t"))? })
+        let sql = Sql::new(url);
+        let tenant = seed::new_tenant(&sql).await?;
+        Ok(Self { proxy, store, sql, tenant })
     }
 
     async fn accepted(&self) -> anyhow::Result<bridge_protocol::ExecutionId> {

@@ -98,7 +98,12 @@ async fn a_rotated_secret_and_a_rotated_issuer_key_overlap() -> anyhow::Result<(
         if answer.status == StatusCode::UNAUTHORIZED { Ok(()) } else { Err(format!("{answer:?}")) }
     })
     .await;
+    assert_eq!(publish(&before).await?, StatusCode::UNAUTHORIZED, "a token ends with the secret that got it");
 
+    let last = json!({ "overlap_seconds": 60 });
+    let last = world.admin().post(&format!("/pulsar/clients/{client}/rotate"), &last).await?;
+    let last = last.json["client_secret"].as_str().unwrap_or_else(|| panic!("{last:?}")).to_owned();
+    let before = world.api.with_token(&token_of(&world.api.login(&client, &last, "publish").await?));
     let keys = world.api.get("/.well-known/jwks.json").await?.json["keys"].as_array().unwrap().len();
     world.admin().post("/pulsar/keys/rotate", &json!({ "key": "issuer" })).await?;
     eventually("the new key to be published", async || {

@@ -7,6 +7,8 @@ use bridge_store::{Claim, NewExecution};
 use bytes::Bytes;
 use chrono::Utc;
 
+use crate::Sql;
+
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub fn new_execution(tenant: &TenantId) -> NewExecution {
@@ -42,4 +44,11 @@ pub fn claim(tenant: &TenantId, id: ExecutionId, attempt: u16) -> Claim {
         lease: Duration::from_secs(60),
         max_attempts: 5,
     }
+}
+
+/// A tenant whose executions the database accepts, without anything else.
+pub async fn new_tenant(sql: &Sql) -> anyhow::Result<TenantId> {
+    let tenant = TenantId::parse(&crate::unique("t"))?;
+    sql.rows(&format!("INSERT INTO tenants (id) VALUES ('{tenant}')")).await?;
+    Ok(tenant)
 }

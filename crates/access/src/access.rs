@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use crate::builtin::{Builtin, Issued, TokenError};
+use crate::builtin::{Builtin, Issued, TokenError, secret_ends};
 use crate::cache::{Basis, Cache, Digest, Entry};
 use crate::caller::{Caller, CallerKind, present};
 use crate::config::{AccessConfig, AccessError};
@@ -112,7 +112,7 @@ impl Access {
         scope: Option<&str>,
     ) -> Result<Issued, TokenError> {
         let Mode::Checked(checked) = &*self.0 else { return Err(TokenError::NoKey) };
-        if !checked.source.is_loaded() {
+        if !checked.source.is_ready() {
             return Err(TokenError::NotReady);
         }
         let snapshot = checked.source.snapshot();
@@ -152,7 +152,7 @@ impl Checked {
     async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Refused> {
         let presented = extract(headers, self.max_token_bytes)?;
         let text = &*presented.text;
-        if !self.source.is_loaded() {
+        if !self.source.is_ready() {
             return Err(Why::NotReady.into());
         }
         let is_key = ApiKey::looks_like(text);
@@ -243,13 +243,14 @@ impl Checked {
                     present(&credential.tenants, credential.scopes, snapshot).ok_or(Why::Tenant)?;
                 (credential.id.as_str().into(), CallerKind::ApiKey, tenants, scopes, ends)
             }
-            Basis::Own { client, scopes, kid, expires } => {
+            Basis::Own { client, scopes, kid, secret, expires } => {
                 let credential = snapshot.by_id.get(client).ok_or(Why::Revoked)?;
                 if credential.kind != CredentialKind::ServiceAccount {
                     return Err(Why::Revoked);
                 }
+                let secret_ends = secret_ends(credential, secret).ok_or(Why::Revoked)?;
                 let key = snapshot.issuer_keys.iter().find(|key| key.kid == *kid).ok_or(Why::Revoked)?;
-                let ends = earliest([Some(*expires), credential.expires_at, key.retires_at]);
+                let ends = earliest([Some(*expires), credential.expires_at, key.retires_at, secret_ends]);
                 let (tenants, held) =
                     present(&credential.tenants, credential.scopes, snapshot).ok_or(Why::Tenant)?;
                 (client.as_str().into(), CallerKind::Client, tenants, held.intersection(*scopes), ends)

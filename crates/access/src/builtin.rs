@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
 
-use crate::cache::Basis;
+use crate::cache::{Basis, Digest};
 use crate::caller::present;
 use crate::config::AccessConfig;
 use crate::denied::Why;
@@ -44,8 +44,8 @@ pub enum TokenError {
     InvalidClient,
     #[error("the scope {0:?} is not one that this client may ask for; leave `scope` out to get all it has")]
     InvalidScope(String),
-    /// The directory was never loaded: ask again soon.
-    #[error("clients cannot be checked yet")]
+    /// The directory was never loaded, or not confirmed for too long: ask again soon.
+    #[error("clients cannot be checked at present")]
     NotReady,
     #[error("the built-in issuer has no key to sign with; make one with `bridgectl key rotate issuer`")]
     NoKey,
@@ -85,6 +85,8 @@ struct OwnClaims<'a> {
     exp: i64,
     jti: String,
     scope: &'a str,
+    /// Which of the client's secrets got the token.
+    sec: &'a str,
 }
 
 impl Builtin {
@@ -124,7 +126,9 @@ impl Builtin {
         }
         let scope = token.claims.others.get("scope").map(names).unwrap_or_default();
         let scopes = scope.into_iter().filter_map(|name| name.parse::<Scope>().ok()).collect();
-        Ok(Basis::Own { client, scopes, kid, expires })
+        // Without it nobody could say whether the secret was replaced since.
+        let secret = token.claims.others.get("sec").and_then(Value::as_str).ok_or(Why::Secret)?.to_owned();
+        Ok(Basis::Own { client, scopes, kid, secret, expires })
     }
 
     pub(crate) fn token(
@@ -135,7 +139,8 @@ impl Builtin {
         secret: &str,
         scope: Option<&str>,
     ) -> Result<Issued, TokenError> {
-        let credential = authenticated(snapshot, now, client, secret).ok_or(TokenError::InvalidClient)?;
+        let Login { credential, digest, ends: secret_ends } =
+            authenticated(snapshot, now, client, secret).ok_or(TokenError::InvalidClient)?;
         let held = present(&credential.tenants, credential.scopes, snapshot);
         let (_, held) = held.ok_or(TokenError::InvalidClient)?;
         let granted = grant(held, scope.unwrap_or_default())?;
@@ -145,8 +150,8 @@ impl Builtin {
         let scope = granted.to_string();
         let (begins, lifetime) = (now.timestamp(), self.lifetime.as_secs() as i64);
         // It never outlives what it stands on.
-        let ends =
-            [credential.expires_at, own.key.retires_at].into_iter().flatten().map(|end| end.timestamp());
+        let ends = [credential.expires_at, own.key.retires_at, secret_ends];
+        let ends = ends.into_iter().flatten().map(|end| end.timestamp());
         let exp = ends.fold(begins + lifetime, i64::min);
         let claims = OwnClaims {
             iss: &self.issuer,
@@ -158,6 +163,7 @@ impl Builtin {
             exp,
             jti: token_id(),
             scope: &scope,
+            sec: &mark(&digest),
         };
         let mut header = Header::new(Algorithm::EdDSA);
         header.typ = Some(TYPE.to_owned());
@@ -227,14 +233,37 @@ fn unusable(kid: &str, error: &(dyn std::error::Error + 'static)) -> Option<OwnK
     None
 }
 
+/// How many base64url characters name a secret in a token: 72 bits, of which nothing leads back to the digest.
+const MARK: usize = 12;
+
+/// Names a secret in the tokens it got.
+fn mark(digest: &Digest) -> String {
+    let mut text = URL_SAFE_NO_PAD.encode(Sha256::digest(digest));
+    text.truncate(MARK);
+    text
+}
+
+/// Until when tokens of the secret with this mark are taken, `Some(None)` if for as long as the credential is;
+/// `None` when it is no secret of the credential (any more).
+pub(crate) fn secret_ends(credential: &Credential, marked: &str) -> Option<Option<Time>> {
+    if mark(&credential.digest) == marked {
+        return Some(None);
+    }
+    credential.old.filter(|(digest, _)| mark(digest) == marked).map(|(_, until)| Some(until))
+}
+
+/// A client whose secret was right.
+struct Login<'a> {
+    credential: &'a Arc<Credential>,
+    /// Of the secret he used.
+    digest: Digest,
+    /// Until when that is taken, if it is the old one.
+    ends: Option<Time>,
+}
+
 /// The same work whether the client is unknown, the secret wrong or the account at its end.
-fn authenticated<'a>(
-    snapshot: &'a Snapshot,
-    now: Time,
-    client: &str,
-    secret: &str,
-) -> Option<&'a Arc<Credential>> {
-    let given: [u8; 32] = Sha256::digest(secret.as_bytes()).into();
+fn authenticated<'a>(snapshot: &'a Snapshot, now: Time, client: &str, secret: &str) -> Option<Login<'a>> {
+    let given: Digest = Sha256::digest(secret.as_bytes()).into();
     let known = snapshot.by_id.get(client);
     let no_secret = ([0; 32], Time::MIN_UTC);
     let (digest, old, valid) = match known {
@@ -247,7 +276,8 @@ fn authenticated<'a>(
     let present = given.ct_eq(&digest);
     let past = given.ct_eq(&old.0) & Choice::from(u8::from(now < old.1));
     let good = (present | past) & Choice::from(u8::from(valid));
-    known.filter(|_| bool::from(good))
+    let credential = known.filter(|_| bool::from(good))?;
+    Some(Login { credential, digest: given, ends: (!bool::from(present)).then_some(old.1) })
 }
 
 /// Everything the client has, or the part it asks for; never more.

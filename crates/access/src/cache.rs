@@ -19,6 +19,8 @@ pub(crate) enum Basis {
         client: String,
         scopes: Scopes,
         kid: String,
+        /// Of the secret that got it; the token dies with that.
+        secret: String,
         expires: Time,
     },
     Outside {

@@ -9,8 +9,9 @@ pub enum Denied {
     /// up: a configured issuer, a client or key that exists, or `unknown`.
     #[error("the credential is not valid")]
     Invalid { why: &'static str, subject: String },
-    /// Nothing can be said yet: the directory was never loaded, or the issuer's keys never arrived.
-    #[error("credentials cannot be checked yet")]
+    /// Nothing can be said now: the directory was never loaded or not confirmed for too long, or the issuer's keys
+    /// never arrived.
+    #[error("credentials cannot be checked at present")]
     NotReady,
 }
 
@@ -55,9 +56,11 @@ whys! {
     Kid => "kid",
     Signature => "signature",
     Subject => "subject",
+    /// A token of ours that does not say which secret got it.
+    Secret => "secret",
     /// None of the tenants it names exists.
     Tenant => "tenant",
-    /// It was valid once: revoked, or its key was withdrawn.
+    /// It was valid once: revoked, its secret was replaced, or its key was withdrawn.
     Revoked => "revoked",
 }
 

@@ -20,10 +20,11 @@ impl Source {
         }
     }
 
-    /// False until Postgres has answered once: until then nobody may be told that he is unknown.
-    pub(crate) fn is_loaded(&self) -> bool {
+    /// False until Postgres has answered once: until then nobody may be told that he is unknown. False again when it
+    /// has not answered for a while: a revocation may have been missed, and nothing could be accepted either.
+    pub(crate) fn is_ready(&self) -> bool {
         match self {
-            Self::Directory(directory) => directory.is_loaded(),
+            Self::Directory(directory) => directory.is_loaded() && directory.is_fresh(),
             Self::Snapshot(snapshot) => snapshot.load().revision >= 0,
         }
     }

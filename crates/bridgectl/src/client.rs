@@ -1,5 +1,6 @@
 //! The HTTP API of the publisher, with the operator's token.
 
+use std::ffi::OsString;
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,46 +23,62 @@ pub struct Connection {
     /// Base URL of the publisher
     #[arg(long, global = true, env = "BRIDGE_URL", default_value = "http://127.0.0.1:8000")]
     url: Url,
-    /// API token
-    #[arg(long, global = true, env = "BRIDGE_TOKEN", hide_env_values = true)]
-    token: Option<String>,
-    /// File that holds the API token
-    #[arg(long, global = true, env = "BRIDGE_TOKEN_FILE")]
+    /// File that holds the API token; without it the token is BRIDGE_TOKEN's, or in the file of BRIDGE_TOKEN_FILE
+    #[arg(long, global = true)]
     token_file: Option<PathBuf>,
+}
+
+/// No flag holds the token itself: the command line is everybody's to read.
+enum Token {
+    Text(OsString),
+    File(PathBuf),
 }
 
 impl Connection {
     pub fn has_token(&self) -> bool {
-        self.token.is_some() || self.token_file.is_some()
+        self.token().is_some()
+    }
+
+    fn token(&self) -> Option<Token> {
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let flag = self.token_file.clone().map(Token::File);
+        flag.or_else(|| set("BRIDGE_TOKEN").map(Token::Text))
+            .or_else(|| set("BRIDGE_TOKEN_FILE").map(|file| Token::File(file.into())))
     }
 
     pub fn open(self) -> Result<Client, Failure> {
-        let token = match (self.token, self.token_file) {
-            (Some(token), _) => token,
-            (None, Some(path)) => std::fs::read_to_string(&path).map_err(|error| {
-                Failure::new(Exit::Usage, format!("cannot read {}: {error}", path.display()))
-            })?,
-            (None, None) => {
-                let fix = "no API token: give --token, --token-file, BRIDGE_TOKEN or BRIDGE_TOKEN_FILE";
-                return Err(Failure::new(Exit::Usage, fix));
+        let usage = |what: String| Failure::new(Exit::Usage, what);
+        let token = match self.token() {
+            Some(Token::Text(token)) => {
+                token.into_string().map_err(|_| usage("BRIDGE_TOKEN is not text".to_owned()))?
+            }
+            Some(Token::File(path)) => std::fs::read_to_string(&path)
+                .map_err(|error| usage(format!("cannot read {}: {error}", path.display())))?,
+            None => {
+                let fix = "no API token: give --token-file, BRIDGE_TOKEN or BRIDGE_TOKEN_FILE";
+                return Err(usage(fix.to_owned()));
             }
         };
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_LIMIT)
-            .read_timeout(ANSWER_LIMIT)
-            .user_agent(concat!("bridgectl/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| Failure::because(Exit::Failed, error))?;
+        let failed = |error| Failure::because(Exit::Failed, error);
         Ok(Client {
-            http,
+            http: builder().build().map_err(failed)?,
+            streams: builder().read_timeout(ANSWER_LIMIT).build().map_err(failed)?,
             base: self.url.as_str().trim_end_matches('/').to_owned(),
             token: token.trim().to_owned(),
         })
     }
 }
 
+fn builder() -> reqwest::ClientBuilder {
+    let name = concat!("bridgectl/", env!("CARGO_PKG_VERSION"));
+    reqwest::Client::builder().connect_timeout(CONNECT_LIMIT).user_agent(name)
+}
+
 pub struct Client {
+    /// Each of its requests has a time limit as a whole.
     http: reqwest::Client,
+    /// Answers of any length: a limit for each piece. It would also hold for the wait until an answer begins.
+    streams: reqwest::Client,
     base: String,
     token: String,
 }
@@ -78,7 +95,7 @@ impl Client {
         let _there = rustls::crypto::ring::default_provider().install_default();
         // Unwrap safety: a test's panic is its report.
         let http = reqwest::Client::builder().build().expect("a client without settings");
-        Self { http, base: base.to_owned(), token: String::new() }
+        Self { streams: http.clone(), http, base: base.to_owned(), token: String::new() }
     }
 
     pub async fn get<T: DeserializeOwned>(
@@ -117,7 +134,7 @@ impl Client {
         query: &[(&str, String)],
         to: &mut impl std::io::Write,
     ) -> Result<(), Failure> {
-        let request = self.http.request(Method::GET, self.url(path, query)?);
+        let request = self.streams.request(Method::GET, self.url(path, query)?);
         let mut answer = request.bearer_auth(&self.token).send().await.map_err(|e| self.unreachable(e))?;
         let status = answer.status();
         if !status.is_success() {

@@ -72,10 +72,10 @@ async fn use_claim(works: &Works, job: &Job, aim: Aim, slot: Slot, held: &mut He
     }
     let fired = match Box::pin(fire::fire(works, job, &aim, slot, held, loaded.bytes)).await {
         Ok(fired) => fired,
-        // It was there before the claim.
-        Err(error) => {
+        // It came up after the claim.
+        Err(bar) => {
             let delay = aim.target.retry.delay(attempt, None, jitter());
-            return Settlement::retry(&aim.target, attempt, delay, &format!("nothing was sent: {error}"));
+            return Settlement::retry(&aim.target, attempt, delay, &format!("nothing was sent: {bar}"));
         }
     };
     hit("consumer.fired");

@@ -1,36 +1,95 @@
 //! What keeps an execution from being fired, however many slots are free.
 
-use bridge_protocol::Target;
-use bridge_service::directory::Tenant;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bridge_protocol::{Target, TenantId};
+use bridge_service::directory::{KeyGone, Tenant};
+use tokio::time::Instant;
 
 use crate::login::{NoLogin, login};
 use crate::tenants::is_held;
 
-#[derive(Debug, PartialEq, Eq)]
+/// Nothing of what it stops is lost: it waits until the bar is lifted.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Bar {
-    /// The route is not active.
+    #[error("the workflow's route is inactive")]
     Inactive,
-    /// The tenant is suspended, or not known (any more).
+    #[error("the tenant is suspended")]
     Suspended,
-    Credential(NoLogin),
+    /// Nothing goes out unsigned.
+    #[error(
+        "the tenant has no webhook secret that can be used: give it one, or the master key that opens it"
+    )]
+    Secret,
+    #[error("the directory does not name the tenant, so nothing can be signed for it")]
+    Unknown,
+    #[error(transparent)]
+    Credential(#[from] NoLogin),
+    /// A claim would be spent on a payload that most likely cannot be opened here.
+    #[error("the tenant's payloads cannot be opened here: {0}")]
+    MasterKey(String),
 }
 
 impl Bar {
     pub fn of(tenant: Option<&Tenant>, target: &Target) -> Option<Self> {
-        if tenant.is_none_or(is_held) {
+        let Some(tenant) = tenant else { return Some(Self::Unknown) };
+        if is_held(tenant) {
             return Some(Self::Suspended);
         }
         if !target.is_active {
             return Some(Self::Inactive);
         }
-        login(tenant, target).err().map(Self::Credential)
+        if tenant.webhook_secrets.is_empty() {
+            return Some(Self::Secret);
+        }
+        if let Err(error) = login(Some(tenant), target) {
+            return Some(Self::Credential(error));
+        }
+        locked(tenant).map(Self::MasterKey)
     }
 
     /// The name in metrics.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Inactive | Self::Suspended => "hold",
+            Self::Secret | Self::Unknown => "secret",
             Self::Credential(_) => "credential",
+            Self::MasterKey(_) => "master_key",
+        }
+    }
+}
+
+/// Why the key that seals the tenant's payloads does not open here, though it was never destroyed.
+pub fn locked(tenant: &Tenant) -> Option<String> {
+    match tenant.sealing_key_gone()? {
+        gone @ KeyGone::Sealed { .. } => Some(gone.to_string()),
+        _ => None,
+    }
+}
+
+/// Of each tenant's troubles one line a minute: all of its messages meet the same.
+#[derive(Default)]
+pub struct Said(Mutex<HashMap<TenantId, Instant>>);
+
+const SAY_EVERY: Duration = Duration::from_secs(60);
+/// Beyond this, tenants whose minute is over are forgotten.
+const REMEMBERED: usize = 1024;
+
+impl Said {
+    pub fn may_say(&self, tenant: &TenantId, now: Instant) -> bool {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = |at: &Instant| now.saturating_duration_since(*at) < SAY_EVERY;
+        if said.get(tenant).is_some_and(recent) {
+            return false;
+        }
+        if said.len() >= REMEMBERED {
+            said.retain(|_, at| recent(at));
+        }
+        said.len() < REMEMBERED && {
+            said.insert(tenant.clone(), now);
+            true
         }
     }
 }
@@ -40,7 +99,7 @@ impl Bar {
 mod tests {
     use std::sync::Arc;
 
-    use bridge_protocol::TenantId;
+    use bridge_protocol::WebhookSecret;
     use bridge_service::OutgoingCredential;
     use bridge_store::TenantState;
     use bridge_webhook::AuthError;
@@ -53,7 +112,12 @@ mod tests {
             |name: &str, credential| tenant.credentials.insert(name.to_owned(), Arc::new(credential));
         put("good", OutgoingCredential::Basic { user: "n8n".to_owned(), password: "p".to_owned() });
         put("bad", OutgoingCredential::Header { name: "Webhook-Id".to_owned(), value: "x".to_owned() });
+        tenant.webhook_secrets.push(secret());
         tenant
+    }
+
+    fn secret() -> WebhookSecret {
+        WebhookSecret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=").unwrap()
     }
 
     fn target(credential: Option<&str>) -> Target {
@@ -69,9 +133,27 @@ mod tests {
         assert_eq!(of(TenantState::Active), None);
         assert_eq!(of(TenantState::Deleting), None);
         assert_eq!(of(TenantState::Suspended), Some(Bar::Suspended));
-        assert_eq!(Bar::of(None, &target(None)), Some(Bar::Suspended));
         let inactive = Target { is_active: false, ..target(Some("none")) };
         assert_eq!(Bar::of(Some(&tenant(TenantState::Active)), &inactive), Some(Bar::Inactive));
+    }
+
+    #[test]
+    fn nothing_goes_out_unsigned() {
+        let unknown = Bar::of(None, &target(None)).unwrap();
+        let mut tenant = tenant(TenantState::Active);
+        tenant.webhook_secrets.clear();
+        let without = Bar::of(Some(&tenant), &target(None)).unwrap();
+        assert_eq!((&unknown, &without), (&Bar::Unknown, &Bar::Secret));
+        assert_eq!((unknown.as_str(), without.as_str()), ("secret", "secret"));
+    }
+
+    #[test]
+    fn one_line_a_minute_for_each_tenant() {
+        let (said, now) = (Said::default(), Instant::now());
+        let (a, b) = (TenantId::parse("a").unwrap(), TenantId::parse("b").unwrap());
+        assert!(said.may_say(&a, now) && said.may_say(&b, now));
+        assert!(!said.may_say(&a, now + Duration::from_secs(59)));
+        assert!(said.may_say(&a, now + SAY_EVERY));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::bar::Said;
 use crate::data_keys::DataKeys;
 use crate::heal::Healer;
 use crate::payload::LargePayloads;
@@ -30,7 +31,11 @@ use crate::{intake, measures, readiness, signing, tenants, vitals};
 
 /// Deliveries between the topics' tasks and ours; each already holds a permit of its topic.
 const SINK: usize = 64;
-const SERVE_LIMITS: ServeLimits = ServeLimits { connections: 64, header_timeout: Duration::from_secs(10) };
+const SERVE_LIMITS: ServeLimits = ServeLimits {
+    connections: 64,
+    header_timeout: Duration::from_secs(10),
+    write_timeout: Duration::from_secs(30),
+};
 /// Postgres says that it lives at least this often, or readiness doubts it.
 const PULSE_MAX_AGE: Duration = Duration::from_secs(30);
 /// For one question about a backlog.
@@ -127,6 +132,7 @@ fn works(config: &Config, keyring: SharedKeyring, lifecycle: &Lifecycle) -> anyh
         tally: Tally::new(clock.clone()),
         clock,
         rejected: PerMinute::new(consumer.forged_per_minute),
+        said: Said::default(),
         settings: Settings {
             subscription: config.pulsar.subscription.clone(),
             slot_wait: consumer.slot_wait_ms.get(),

@@ -1,6 +1,9 @@
 //! Sends one request and tells the breaker how the endpoint did.
 
+use std::sync::Arc;
+
 use bridge_protocol::WebhookSecret;
+use bridge_service::directory::Tenant;
 use bridge_service::trace;
 use bridge_webhook::{Envelope, Fire, FireResult, Headers, Minted, Slot, envelope, headers};
 use bytes::Bytes;
@@ -10,11 +13,14 @@ use tokio::time::Instant;
 use tracing::{Instrument, Span, field, info_span};
 
 use crate::attempt::heavy;
+use crate::bar::Bar;
 use crate::claim::Held;
 use crate::job::{Aim, Job};
 use crate::login::{NoLogin, auth, login};
 use crate::works::Works;
 
+/// # Errors
+/// What came up after the claim; then nothing was sent.
 pub async fn fire(
     works: &Works,
     job: &Job,
@@ -22,10 +28,18 @@ pub async fn fire(
     mut slot: Slot,
     held: &Held,
     payload: Bytes,
-) -> Result<FireResult, NoLogin> {
+) -> Result<FireResult, Bar> {
+    let bar = |tenant: &Option<Arc<Tenant>>| match Bar::of(tenant.as_deref(), &aim.target) {
+        Some(bar) => Err(bar),
+        None => Ok(()),
+    };
     let tenant = works.tenant(&job.tenant);
+    bar(&tenant)?;
+    let secrets = match tenant.as_deref() {
+        Some(tenant) if !tenant.webhook_secrets.is_empty() => &tenant.webhook_secrets,
+        _ => return Err(Bar::Secret),
+    };
     let login = login(tenant.as_deref(), &aim.target)?;
-    let secrets = tenant.as_deref().map_or(&[][..], |tenant| &tenant.webhook_secrets);
     let span = span(aim);
     let (body, mut headers) =
         span.in_scope(|| heavy(payload.len(), || request(works, job, held, secrets, &payload)));
@@ -39,6 +53,8 @@ pub async fn fire(
         heavy(body.len(), || auth(&login).apply(&mut headers, &minted))
             .map_err(|why| NoLogin::unusable(&aim.target, why))?;
     }
+    // Signing a large payload takes a while: what is in force by now lets nothing leave.
+    bar(&works.tenant(&job.tenant))?;
     // The envelope holds a copy: a payload need not stay twice while the webhook thinks.
     drop(payload);
     let lane = held.claimed.lane.as_str();

@@ -2,6 +2,8 @@
 //! `scripts/test` starts the server and names it.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
+mod bars;
+
 use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::{Arc, Mutex, Once};
@@ -27,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::attempt;
+use crate::bar::Said;
 use crate::data_keys::DataKeys;
 use crate::job::{End, Job};
 use crate::payload::LargePayloads;
@@ -115,6 +118,7 @@ async fn world() -> World {
         tally: Tally::new(clock.clone()),
         clock,
         rejected: PerMinute::new(10),
+        said: Said::default(),
         settings: Settings {
             subscription: "bridge-consumer".to_owned(),
             slot_wait: Duration::from_secs(100),

@@ -40,7 +40,9 @@ pub fn register() {
     for answer in refusals.into_iter().chain(["claimed"]) {
         counter!("bridge_claims_total", "answer" => answer).absolute(0);
     }
-    for reason in ["concurrency", "host", "breaker", "global", "hold", "route", "credential"] {
+    for reason in
+        ["concurrency", "host", "breaker", "global", "hold", "route", "credential", "secret", "master_key"]
+    {
         counter!("bridge_parks_total", "reason" => reason).absolute(0);
     }
     for what in ["claim", "park", "outcome"] {

@@ -35,6 +35,11 @@ impl LargePayloads {
         let blocks = (2 * size).div_ceil(BLOCK).min(self.all);
         self.blocks.clone().acquire_many_owned(u32::try_from(blocks).unwrap_or(u32::MAX)).await.ok()
     }
+
+    #[cfg(test)]
+    pub async fn fill(&self) -> OwnedSemaphorePermit {
+        self.room(self.all * BLOCK).await.expect("never closed")
+    }
 }
 
 /// A payload that is the one that was signed, and its share of the memory.

@@ -43,18 +43,32 @@ pub async fn slot(works: &Works, job: &Job, aim: &Aim) -> Result<Slot, End> {
 async fn admit(works: &Works, job: &Job, aim: &Aim) -> Result<(), End> {
     let bar = || Bar::of(works.tenant(&job.tenant).as_deref(), &aim.target);
     let Some(found) = bar() else { return Ok(()) };
-    if let Bar::Credential(error) = &found {
-        tracing::warn!(
-            execution_id = %job.id, tenant_id = %job.tenant, workflow_id = %aim.workflow, %error,
-            "the execution waits for its credential; no attempt is spent"
-        );
-    }
+    say(works, job, aim, &found);
     let end = park(works, job, works.settings.slot_wait, LONGEST_PARK, found.as_str()).await;
     if end == End::Settled && bar().is_none() {
         // Lifted while it was being parked: whoever let the tenant's executions go did not see this one.
         return Err(put_off(works, job, Duration::ZERO, Duration::ZERO).await);
     }
     Err(end)
+}
+
+fn say(works: &Works, job: &Job, aim: &Aim, found: &Bar) {
+    match found {
+        // Somebody's wish.
+        Bar::Inactive | Bar::Suspended => {}
+        Bar::Credential(error) => tracing::warn!(
+            execution_id = %job.id, tenant_id = %job.tenant, workflow_id = %aim.workflow, %error,
+            "the execution waits for its credential; no attempt is spent"
+        ),
+        Bar::Secret | Bar::Unknown | Bar::MasterKey(_) => {
+            if works.said.may_say(&job.tenant, Instant::now()) {
+                tracing::error!(
+                    execution_id = %job.id, tenant_id = %job.tenant, why = %found,
+                    "the tenant's executions wait; no attempt is spent"
+                );
+            }
+        }
+    }
 }
 
 /// Spends no attempt: the timer publishes the message again. Each further time doubles the wait, up to
@@ -98,11 +112,8 @@ pub async fn slot_after_claim(works: &Works, job: &Job, held: &Held) -> Result<(
     };
     let delay = works.settings.slot_wait.mul_f64(0.5 + jitter());
     let later = |after, why: &str| Settlement::retry(&aim.target, claimed.attempt, after, why);
-    match Bar::of(works.tenant(&job.tenant).as_deref(), &aim.target) {
-        None => {}
-        Some(Bar::Inactive) => return Err(later(delay, "the workflow's route is inactive")),
-        Some(Bar::Suspended) => return Err(later(delay, "the tenant is suspended")),
-        Some(Bar::Credential(error)) => return Err(later(delay, &error.to_string())),
+    if let Some(bar) = Bar::of(works.tenant(&job.tenant).as_deref(), &aim.target) {
+        return Err(later(delay, &bar.to_string()));
     }
     let Some(deadline) = held.latest_send(aim.target.timeout) else {
         return Err(later(delay, "the lease leaves no time to fire this workflow"));

@@ -11,6 +11,7 @@ use bridge_store::{StoreError, TenantState};
 use metrics::{counter, gauge};
 use tokio::time::timeout;
 
+use crate::bar::locked;
 use crate::works::Works;
 
 /// For letting one tenant's executions go.
@@ -62,7 +63,7 @@ fn topics(snapshot: &Snapshot, names: &TopicNames, permits: usize) -> Vec<TopicP
     snapshot.tenants.keys().flat_map(|id| Lane::ALL.iter().map(move |lane| plan(id, lane))).collect()
 }
 
-/// Who may be fired for again: no longer suspended, or with a credential that was not there before.
+/// Who may be fired for again: no longer suspended, or with a secret, a credential or a key that was not there before.
 fn freed<'a>(
     before: &'a HashMap<TenantId, Arc<Tenant>>,
     now: &'a HashMap<TenantId, Arc<Tenant>>,
@@ -71,7 +72,9 @@ fn freed<'a>(
         let known = before.get(&tenant.id)?;
         let resumed = is_held(known) && !is_held(tenant);
         let equipped = tenant.credentials.keys().any(|name| !known.credentials.contains_key(name));
-        (resumed || equipped).then_some(&tenant.id)
+        let signs = known.webhook_secrets.is_empty() && !tenant.webhook_secrets.is_empty();
+        let opens = locked(known).is_some() && locked(tenant).is_none();
+        (resumed || equipped || signs || opens).then_some(&tenant.id)
     })
 }
 

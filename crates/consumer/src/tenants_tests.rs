@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use bridge_protocol::WebhookSecret;
 use bridge_service::OutgoingCredential;
 
 use super::*;
@@ -58,4 +59,17 @@ fn who_resumed_or_got_a_credential_is_let_go() {
     assert_eq!(freed(&[("a", Active, &["x"])], &[("a", Suspended, &["x"])]), none);
     assert_eq!(freed(&[("a", Active, &["x"])], &[("a", Active, &[])]), none);
     assert_eq!(freed(&[], &[("a", Active, &["x"])]), none, "a new one has nothing parked");
+}
+
+#[test]
+fn who_got_its_first_secret_is_let_go() {
+    let with = |secrets: usize| {
+        let mut tenant = Tenant::new(id("a"), Active, Default::default());
+        let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=";
+        tenant.webhook_secrets.extend((0..secrets).map(|_| WebhookSecret::parse(secret).unwrap()));
+        HashMap::from([(tenant.id.clone(), Arc::new(tenant))])
+    };
+    assert_eq!(freed(&with(0), &with(1)).count(), 1);
+    assert_eq!(freed(&with(1), &with(2)).count(), 0);
+    assert_eq!(freed(&with(1), &with(0)).count(), 0);
 }

@@ -13,6 +13,7 @@ use bridge_store::Store;
 use bridge_webhook::{Slots, WebhookClient};
 use tokio_util::sync::CancellationToken;
 
+use crate::bar::Said;
 use crate::data_keys::DataKeys;
 use crate::payload::LargePayloads;
 use crate::rejected::PerMinute;
@@ -29,6 +30,7 @@ pub struct Works {
     pub client: WebhookClient,
     pub clock: SharedClock,
     pub rejected: PerMinute,
+    pub said: Said,
     pub tally: Tally,
     pub settings: Settings,
     pub large: LargePayloads,

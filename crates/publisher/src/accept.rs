@@ -43,6 +43,8 @@ pub enum Fate {
     /// The idempotency key named this execution already.
     Replayed(ExecutionId),
     KeyConflict(ExecutionId),
+    /// The tenant was suspended or marked as deleting a moment ago; nothing was written.
+    TenantClosed,
 }
 
 /// The tenant, when it may publish.
@@ -50,20 +52,26 @@ pub fn open_tenant(app: &App, id: &TenantId) -> Result<Arc<Tenant>, Problem> {
     let snapshot = app.directory.snapshot();
     match snapshot.tenant(id) {
         Some(tenant) if tenant.state == TenantState::Active => Ok(tenant.clone()),
-        Some(tenant) => {
-            metrics::counter!("bridge_publish_refused_total", "reason" => "tenant_suspended").increment(1);
-            let detail = match tenant.state {
-                TenantState::Deleting => format!("tenant {id} is being deleted; it accepts nothing any more"),
-                _ => format!("tenant {id} is suspended; ask the operator to resume it"),
-            };
-            Err(Problem::new(StatusCode::FORBIDDEN, "tenant-suspended", "Tenant suspended", detail))
-        }
+        Some(tenant) => Err(closed(id, Some(tenant.state))),
         None if !app.directory.is_loaded() => Err(not_ready()),
         None => {
             let detail = format!("there is no tenant {id}; create it with `bridgectl tenant create {id}`");
             Err(Problem::new(StatusCode::FORBIDDEN, "unknown-tenant", "Unknown tenant", detail))
         }
     }
+}
+
+/// The database may know of it before the directory: then the state is not told.
+pub fn closed(id: &TenantId, state: Option<TenantState>) -> Problem {
+    metrics::counter!("bridge_publish_refused_total", "reason" => "tenant_suspended").increment(1);
+    let detail = match state {
+        Some(TenantState::Deleting) => format!("tenant {id} is being deleted; it accepts nothing any more"),
+        Some(TenantState::Suspended) => format!("tenant {id} is suspended; ask the operator to resume it"),
+        Some(TenantState::Active) | None => {
+            format!("tenant {id} was suspended or deleted a moment ago; ask the operator to resume it")
+        }
+    };
+    Problem::new(StatusCode::FORBIDDEN, "tenant-suspended", "Tenant suspended", detail)
 }
 
 impl Candidate {
@@ -116,13 +124,14 @@ impl Candidate {
         }
     }
 
-    fn settle(&mut self, accepted: Accepted) -> Fate {
+    pub(crate) fn settle(&mut self, accepted: Accepted) -> Fate {
         let (slot, charge) = (self.slot.take(), self.charge.take());
         let (publish, decision) = (&self.publish, &self.decision);
         let (outcome, fate) = match accepted {
             Accepted::New => ("new", Fate::New),
             Accepted::Replayed(id) => ("replayed", Fate::Replayed(id)),
             Accepted::KeyConflict(id) => ("conflict", Fate::KeyConflict(id)),
+            Accepted::TenantClosed => ("tenant_closed", Fate::TenantClosed),
         };
         metrics::counter!("bridge_publish_total", "lane" => decision.lane.as_str(), "outcome" => outcome)
             .increment(1);
@@ -255,13 +264,14 @@ fn by_first_use_of_a_key(candidates: &[Candidate]) -> (Vec<usize>, Vec<usize>) {
     })
 }
 
-async fn on_its_own<T: Send + 'static>(
+/// To its end, whether or not the caller stays for the answer.
+pub async fn on_its_own<T: Send + 'static>(
     work: impl Future<Output = Result<T, Problem>> + Send + 'static,
 ) -> Result<T, Problem> {
     match tokio::spawn(work.in_current_span()).await {
         Ok(done) => done,
         Err(error) => {
-            tracing::error!(%error, "accepting an execution failed in an unforeseen way");
+            tracing::error!(%error, "a request's work failed in an unforeseen way");
             Err(Problem::internal())
         }
     }

@@ -9,7 +9,7 @@ use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
-use crate::accept::{Candidate, Fate, unavailable};
+use crate::accept::{Candidate, Fate, closed, unavailable};
 use crate::app::App;
 
 #[derive(Debug, Serialize)]
@@ -57,6 +57,7 @@ impl Published {
             Fate::New => Ok(Self::accepted(app, candidate)),
             Fate::Replayed(id) => Self::replayed(app, candidate, id).await,
             Fate::KeyConflict(id) => Err(conflict(id)),
+            Fate::TenantClosed => Err(closed(&candidate.publish.tenant, None)),
         }
     }
 

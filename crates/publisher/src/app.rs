@@ -39,7 +39,12 @@ pub struct App {
     pub tally: Tally,
     /// What the tenants may use.
     pub allowances: Arc<Allowances>,
+    /// By address.
     pub token_requests: Throttle,
+    /// By client and address. A table of its own: one kind must not crowd out the other.
+    pub failed_logins: Throttle,
+    /// By tenant.
+    pub credential_changes: Throttle,
     pub at_rest: AtRest,
     pub handoff: Handoff,
     pub routes: Arc<ArcSwap<RouteTable>>,

@@ -71,7 +71,7 @@ pub fn all() -> Vec<Endpoint> {
         get("/pulsar/tenants", Admin, routes::tenants::handle),
         put("/pulsar/tenants/{id}", Admin, routes::tenant::put),
         get("/pulsar/tenants/{id}", Admin, routes::tenant::get),
-        delete("/pulsar/tenants/{id}", Admin, routes::tenant::delete),
+        delete("/pulsar/tenants/{id}", Admin, routes::tenant_delete::handle),
         get("/pulsar/tenants/{id}/export", Admin, routes::tenant_export::handle),
         post("/pulsar/clients", Admin, routes::clients::create),
         get("/pulsar/clients", Admin, routes::clients::list),

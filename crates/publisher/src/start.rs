@@ -122,6 +122,8 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
         tally,
         allowances,
         token_requests: Throttle::per_minute(config.auth.token_requests_per_minute),
+        failed_logins: Throttle::per_minute(config.auth.token_requests_per_minute),
+        credential_changes: Throttle::per_minute(config.publisher.credential_changes_per_minute),
         at_rest,
         handoff: Handoff::new(outbound, in_flight, config.publisher.handoff, on_their_way.clone()),
         routes,
@@ -144,6 +146,7 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
     let limits = ServeLimits {
         connections: config.publisher.max_connections,
         header_timeout: config.publisher.header_timeout_ms.get(),
+        write_timeout: config.publisher.write_timeout_ms.get(),
     };
     tracing::info!(address = %listener.local_addr()?, "the publisher listens");
     let (router, served) = (router(app), lifecycle.clone());

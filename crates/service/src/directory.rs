@@ -2,7 +2,7 @@
 //!
 //! Each daemon polls the directory's revision and loads all of it when that has moved, so the hot path never asks
 //! Postgres about a caller, and a revocation is in force everywhere within a poll. While Postgres is away the last
-//! snapshot stays.
+//! snapshot stays, but it says that it is not fresh any more: nobody is let in by it.
 
 mod build;
 mod snapshot;
@@ -14,6 +14,7 @@ use crate::vault::Vault;
 use arc_swap::{ArcSwap, Guard};
 use bridge_store::{Store, StoreError};
 use metrics::{counter, gauge};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -21,7 +22,10 @@ use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// For one look at the revision and the load that may follow.
-const LOOK_LIMIT: Duration = Duration::from_secs(15);
+/// Shorter than [`STALE_AFTER`]: one look that hangs does not lead to a stale directory by itself.
+const LOOK_LIMIT: Duration = Duration::from_secs(8);
+/// A snapshot that Postgres has not confirmed for this long may lack a revocation.
+pub const STALE_AFTER: Duration = Duration::from_secs(10);
 /// A directory that cannot be read is said this often.
 const SAY_EVERY: Duration = Duration::from_secs(60);
 /// The revision of a directory that was never read.
@@ -38,14 +42,18 @@ struct Inner {
     current: ArcSwap<Snapshot>,
     changes: watch::Sender<i64>,
     looked: Mutex<Looked>,
+    /// For tests and tools: what is in force is right by itself.
+    stands: bool,
+    born: Instant,
+    /// When the last look began that Postgres answered: milliseconds since `born`, and one; 0 is never. Every
+    /// request asks, so it is no part of what is locked.
+    confirmed: AtomicU64,
 }
 
 #[derive(Default)]
 struct Looked {
     /// How many loads have been taken over.
     loads: u64,
-    /// When Postgres last said what the directory's revision is.
-    at: Option<Instant>,
     /// When a webhook secret of the snapshot ends.
     next_end: Option<Instant>,
     unreadable: build::Unreadable,
@@ -53,29 +61,32 @@ struct Looked {
 
 impl Directory {
     pub fn new(store: Store, vault: Vault) -> Self {
-        Self::begin(Some(store), vault)
+        Self::begin(Some(store), vault, false)
     }
 
-    fn begin(store: Option<Store>, vault: Vault) -> Self {
+    fn begin(store: Option<Store>, vault: Vault, stands: bool) -> Self {
         Self(Arc::new(Inner {
             store,
             vault,
             current: ArcSwap::from_pointee(Snapshot::empty(NEVER)),
             changes: watch::Sender::new(NEVER),
             looked: Mutex::default(),
+            stands,
+            born: Instant::now(),
+            confirmed: AtomicU64::new(0),
         }))
     }
 
     /// For tests: a directory that begins with a snapshot of the caller's.
     pub fn fixed(store: Store, vault: Vault, snapshot: Snapshot) -> Self {
-        let directory = Self::new(store, vault);
+        let directory = Self::begin(Some(store), vault, true);
         directory.set(snapshot);
         directory
     }
 
     /// For tests and tools: a directory without a database. It is changed by [`Directory::set`] only.
     pub fn still(vault: Vault, snapshot: Snapshot) -> Self {
-        let directory = Self::begin(None, vault);
+        let directory = Self::begin(None, vault, true);
         directory.set(snapshot);
         directory
     }
@@ -94,6 +105,11 @@ impl Directory {
         self.snapshot().revision != NEVER
     }
 
+    /// Whether Postgres has confirmed the snapshot within [`STALE_AFTER`].
+    pub fn is_fresh(&self) -> bool {
+        self.0.stands || self.confirmed().is_some_and(|at| at.elapsed() <= STALE_AFTER)
+    }
+
     pub fn vault(&self) -> &Vault {
         &self.0.vault
     }
@@ -108,6 +124,7 @@ impl Directory {
     /// # Errors
     /// When Postgres does not answer; the old snapshot stays.
     pub async fn refresh(&self) -> Result<bool, StoreError> {
+        let began = Instant::now();
         let look = async {
             let (loads, ended) = {
                 let looked = self.looked();
@@ -116,11 +133,13 @@ impl Directory {
             let Some(store) = &self.0.store else { return Ok(false) };
             let revision = store.directory_revision().await?;
             if revision == self.snapshot().revision && !ended {
-                self.looked().at = Some(Instant::now());
+                self.confirm(began);
                 return Ok(false);
             }
             let rows = store.directory().await?;
-            Ok(self.take(loads, build::snapshot(rows, &self.0.vault)))
+            let taken = self.take(loads, build::snapshot(rows, &self.0.vault));
+            self.confirm(began);
+            Ok(taken)
         };
         let name = "directory";
         timeout(LOOK_LIMIT, look).await.unwrap_or(Err(StoreError::TimedOut { name, after: LOOK_LIMIT }))
@@ -131,13 +150,11 @@ impl Directory {
     fn take(&self, loads_before: u64, built: build::Built) -> bool {
         let build::Built { snapshot, next_end, unreadable, said } = built;
         let mut looked = self.looked();
-        let now = Instant::now();
-        looked.at = Some(now);
         if looked.loads != loads_before && snapshot.revision <= self.snapshot().revision {
             return false;
         }
         looked.loads += 1;
-        looked.next_end = next_end.map(|after| now + after);
+        looked.next_end = next_end.map(|after| Instant::now() + after);
         for (kind, count) in unreadable {
             gauge!("bridge_sealed_unreadable", "kind" => kind).set(count as f64);
         }
@@ -196,7 +213,19 @@ impl Directory {
 
     /// How long ago Postgres last confirmed the snapshot.
     fn age(&self, began: Instant) -> Duration {
-        self.looked().at.unwrap_or(began).elapsed()
+        self.confirmed().unwrap_or(began).elapsed()
+    }
+
+    /// As of the look's beginning: what changed while it went on is not in its answer. An answer that took longer
+    /// than another's takes nothing back.
+    fn confirm(&self, began: Instant) {
+        let after = began.saturating_duration_since(self.0.born).as_millis();
+        self.0.confirmed.fetch_max(u64::try_from(after).unwrap_or(u64::MAX - 1) + 1, Ordering::Release);
+    }
+
+    fn confirmed(&self) -> Option<Instant> {
+        let after = self.0.confirmed.load(Ordering::Acquire).checked_sub(1)?;
+        Some(self.0.born + Duration::from_millis(after))
     }
 
     fn looked(&self) -> std::sync::MutexGuard<'_, Looked> {

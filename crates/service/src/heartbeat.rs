@@ -13,6 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 /// A member that was silent for this long does not count as alive.
 pub const ALIVE_WITHIN: Duration = Duration::from_secs(15);
+/// Whoever needs every member's word waits for a silent one this long: it may have lost the database only, and go on
+/// with what it knew.
+pub const HEARD_WITHIN: Duration = Duration::from_secs(60);
 const BEAT_EVERY: Duration = Duration::from_secs(5);
 const BEAT_LIMIT: Duration = Duration::from_secs(5);
 /// How often the keys are compared with what was said last.
@@ -21,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Beats until the stop, then takes its row back. `kind` is `publisher` or `consumer`; `detail` gives more fields for `bridgectl status`, an
-/// object; `keys` and `directory` are added to it.
+/// object; `keys`, `masters` and `directory` are added to it.
 pub async fn run(
     store: Store,
     kind: &'static str,
@@ -41,7 +44,7 @@ pub async fn run(
         loop {
             let now = (keys(), *revisions.borrow_and_update());
             if said.as_ref() != Some(&now) || next <= Instant::now() {
-                let detail = with(detail(), &now);
+                let detail = with(detail(), &now, &directory);
                 let member =
                     Member { id, kind, version: env!("CARGO_PKG_VERSION"), host: host.clone(), detail };
                 match beat(&store, &member).await {
@@ -69,13 +72,15 @@ async fn beat(store: &Store, member: &Member) -> Result<(), StoreError> {
     timeout(BEAT_LIMIT, store.beat(member)).await.unwrap_or(Err(limit))
 }
 
-fn with(detail: Value, (keys, directory): &(Vec<String>, i64)) -> Value {
+fn with(detail: Value, (keys, revision): &(Vec<String>, i64), directory: &Directory) -> Value {
     let mut fields = match detail {
         Value::Object(fields) => fields,
         _ => serde_json::Map::new(),
     };
     fields.insert("keys".to_owned(), json!(keys));
-    fields.insert("directory".to_owned(), json!(directory));
+    // Fixed as long as the process lives, so that no change of them has to be said.
+    fields.insert("masters".to_owned(), json!(directory.vault().ids().collect::<Vec<_>>()));
+    fields.insert("directory".to_owned(), json!(revision));
     Value::Object(fields)
 }
 

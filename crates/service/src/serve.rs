@@ -1,4 +1,7 @@
-//! Serves a router: bounded connections, a time limit for a request's head, no Nagle delay, graceful shutdown.
+//! Serves a router: bounded connections, time limits for a request's head and for a peer that does not take its
+//! answer, no Nagle delay, graceful shutdown.
+
+mod impatient;
 
 use crate::lifecycle::Lifecycle;
 use axum::Router;
@@ -7,6 +10,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use impatient::Impatient;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,11 +27,14 @@ pub struct ServeLimits {
     pub connections: usize,
     /// How long a request's head may take, also the longest idle time between two requests.
     pub header_timeout: Duration,
+    /// How long an answer may lie there without the peer taking any of it.
+    pub write_timeout: Duration,
 }
 
 /// Accepts until the soft stop, then lets each connection end its request, until the hard stop. Returns when the
 /// last connection is closed.
 pub async fn serve(listener: TcpListener, router: Router, limits: ServeLimits, lifecycle: Lifecycle) {
+    metrics::counter!("bridge_connections_cut_total", "why" => "write").increment(0);
     let slots = Arc::new(Semaphore::new(limits.connections));
     let connections = tokio_util::task::TaskTracker::new();
     let accepting = async {
@@ -71,7 +78,8 @@ async fn connection(
         request.extensions_mut().insert(peer);
         router.call(request)
     });
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let connection =
+        builder.serve_connection(TokioIo::new(Impatient::new(stream, limits.write_timeout)), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -112,7 +120,11 @@ mod tests {
                 format!("done for {from}")
             }),
         );
-        let limits = ServeLimits { connections: 4, header_timeout: Duration::from_millis(200) };
+        let limits = ServeLimits {
+            connections: 4,
+            header_timeout: Duration::from_millis(200),
+            write_timeout: Duration::from_secs(30),
+        };
         let server = tokio::spawn(serve(listener, router, limits, lifecycle.clone()));
 
         let mut slow = TcpStream::connect(address).await.unwrap();
@@ -130,4 +142,43 @@ mod tests {
         assert!(answer.ends_with(&format!("done for {}", good.local_addr().unwrap())), "{answer}");
         server.await.unwrap();
     }
+
+    #[tokio::test]
+    async fn a_peer_that_does_not_read_is_cut_and_its_slot_is_free_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let lifecycle = Lifecycle::default();
+        let large = || async { vec![b'x'; LARGE] };
+        let router = Router::new().route("/large", get(large)).route("/small", get(async || "small"));
+        let limits = ServeLimits {
+            connections: 1,
+            header_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_millis(200),
+        };
+        let server = tokio::spawn(serve(listener, router, limits, lifecycle.clone()));
+
+        let mut deaf = TcpStream::connect(address).await.unwrap();
+        deaf.write_all(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        // The only slot: an answer says that it was given back.
+        let mut next = TcpStream::connect(address).await.unwrap();
+        next.write_all(b"GET /small HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        next.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("small"), "{answer}");
+        let mut got = Vec::new();
+        let _ended = deaf.read_to_end(&mut got).await;
+        assert!(got.len() < LARGE, "{}", got.len());
+
+        // One that reads, however slowly it begins, gets all of it.
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        slow.write_all(b"GET /large HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut got = Vec::new();
+        slow.read_to_end(&mut got).await.unwrap();
+        assert!(got.len() > LARGE);
+        lifecycle.soft.cancel();
+        server.await.unwrap();
+    }
+
+    /// More than two sockets' buffers hold.
+    const LARGE: usize = 64 << 20;
 }

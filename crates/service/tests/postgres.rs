@@ -141,7 +141,11 @@ async fn a_heartbeat_says_new_keys_and_a_new_revision_at_once() {
     ));
     let said = async || {
         let members = store.live_members(ALIVE_WITHIN).await.unwrap();
-        members.first().map(|member| (member.keys.join(" "), member.directory))
+        members.first().map(|member| {
+            // What a change of the master keys waits for.
+            assert!(!member.masters.is_empty(), "{member:?}");
+            (member.keys.join(" "), member.directory)
+        })
     };
     eventually("the first beat", async || said().await == Some(("one".into(), -1))).await;
     let begun = Instant::now();

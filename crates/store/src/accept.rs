@@ -1,4 +1,8 @@
 //! Accept: execution, payload, timer and idempotency key in one statement, one round trip.
+//!
+//! It is also the fence of a tenant's end: what the database does not call active gets no row, whatever a daemon's
+//! memory says. No row is locked for it, so a statement that began before a tenant was closed may still commit:
+//! `Store::accepts_are_over` waits for those.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -51,6 +55,8 @@ pub enum Accepted {
     Replayed(ExecutionId),
     /// The key was used before for another request.
     KeyConflict(ExecutionId),
+    /// Nothing was written: in the database the tenant is not active, or not there.
+    TenantClosed,
 }
 
 pub(crate) struct Accept;
@@ -58,9 +64,10 @@ pub(crate) struct Accept;
 /// `{day}` is the partition of the ids in the batch.
 pub(crate) fn sql(day: Day) -> String {
     format!(
-        "WITH r AS (SELECT * FROM unnest($1::text[], $2::uuid[], $3::text[], $4::int2[], $5::text[], $6::bytea[], $7::bytea[], $8::text[], $9::text[],
+        "WITH r AS (SELECT r.* FROM unnest($1::text[], $2::uuid[], $3::text[], $4::int2[], $5::text[], $6::bytea[], $7::bytea[], $8::text[], $9::text[],
               $10::text[], $11::bytea[], $12::timestamptz[], $13::timestamptz[], $14::int8[], $15::bool[], $16::text[], $17::text[], $18::uuid[])
-            AS r(tenant_id, id, workflow_id, lane, kind, body, psh, metadata, traceparent, key, digest, deliver_at, expires_at, due_in_ms, handed_off, by, because, data_key)),
+            AS r(tenant_id, id, workflow_id, lane, kind, body, psh, metadata, traceparent, key, digest, deliver_at, expires_at, due_in_ms, handed_off, by, because, data_key)
+            JOIN tenants t ON t.id = r.tenant_id AND t.state = 0),
           k AS (INSERT INTO idempotency_keys (tenant_id, key, digest, execution_id)
             SELECT tenant_id, key, digest, id FROM r WHERE key IS NOT NULL ORDER BY tenant_id, key
             ON CONFLICT DO NOTHING RETURNING execution_id),
@@ -77,9 +84,11 @@ pub(crate) fn sql(day: Day) -> String {
     )
 }
 
-const OWNERS: &str = "SELECT r.id, k.execution_id, k.digest = r.digest AS same, EXISTS (SELECT FROM executions e WHERE e.tenant_id = r.tenant_id AND e.id = r.id) AS own
+const OWNERS: &str = "SELECT r.id, k.execution_id, k.digest = r.digest AS same, EXISTS (SELECT FROM executions e WHERE e.tenant_id = r.tenant_id AND e.id = r.id) AS own,
+      COALESCE(t.state = 0, false) AS open
     FROM unnest($1::text[], $2::uuid[], $3::text[], $4::bytea[]) AS r(tenant_id, id, key, digest)
-    LEFT JOIN idempotency_keys k ON k.tenant_id = r.tenant_id AND k.key = r.key";
+    LEFT JOIN idempotency_keys k ON k.tenant_id = r.tenant_id AND k.key = r.key
+    LEFT JOIN tenants t ON t.id = r.tenant_id";
 
 impl Statement for Accept {
     const NAME: &'static str = "accept";
@@ -143,7 +152,8 @@ pub(crate) async fn accept(
     if written.len() == rows.len() {
         return Ok(vec![Accepted::New; rows.len()]);
     }
-    // Seldom: a key was used before, or this very statement was committed before and its answer got lost.
+    // Seldom: a key was used before, the tenant is closed, or this very statement was committed before and its answer
+    // got lost.
     let written: std::collections::HashSet<Uuid> =
         written.iter().map(|row| row.try_get::<Uuid, _>("id")).collect::<Result<_, _>>()?;
     let owners = sqlx::query(OWNERS)
@@ -159,11 +169,14 @@ pub(crate) async fn accept(
         let owner: Option<Uuid> = row.try_get("execution_id")?;
         let own: bool = row.try_get("own")?;
         let same: Option<bool> = row.try_get("same")?;
+        let open: bool = row.try_get("open")?;
         let accepted = match owner.and_then(ExecutionId::from_uuid) {
             _ if own || written.contains(&id) => Accepted::New,
             Some(owner) if same == Some(true) => Accepted::Replayed(owner),
             Some(owner) => Accepted::KeyConflict(owner),
-            // Neither written nor in the way of another: the key was cleaned away in this very moment.
+            None if !open => Accepted::TenantClosed,
+            // Neither written nor in the way of another: in this very moment the key was cleaned away or the tenant
+            // opened.
             None => return Err(again()),
         };
         settled.insert(id, accepted);
@@ -172,5 +185,7 @@ pub(crate) async fn accept(
 }
 
 fn again() -> sqlx::Error {
-    sqlx::Error::Io(std::io::Error::other("an idempotency key vanished while it was looked at"))
+    sqlx::Error::Io(std::io::Error::other(
+        "an idempotency key vanished, or its tenant opened, while it was looked at",
+    ))
 }

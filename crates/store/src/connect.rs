@@ -36,9 +36,9 @@ pub(crate) fn batch_options(config: &StoreConfig) -> Result<PgConnectOptions, St
     ]))
 }
 
-pub(crate) fn pool(config: &StoreConfig) -> Result<PgPool, StoreError> {
+pub(crate) fn pool(config: &StoreConfig, size: u32) -> Result<PgPool, StoreError> {
     Ok(PgPoolOptions::new()
-        .max_connections(config.pool_size)
+        .max_connections(size)
         .acquire_timeout(CONNECT_LIMIT)
         .connect_lazy_with(options(config)?))
 }

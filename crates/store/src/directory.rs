@@ -30,12 +30,12 @@ impl Store {
     /// Steps with every change of the directory.
     pub async fn directory_revision(&self) -> Result<i64, StoreError> {
         let named = |source| StoreError::Statement { name: "directory_revision", source };
-        let mut connection = self.pool.acquire().await.map_err(named)?;
+        let mut connection = self.duty_pool.acquire().await.map_err(named)?;
         revision(&mut connection).await.map_err(named)
     }
 
     pub async fn directory(&self) -> Result<DirectoryRows, StoreError> {
-        tx::transaction(&self.pool, "directory", self.transaction_limit(), |connection, _| {
+        tx::transaction(&self.duty_pool, "directory", self.transaction_limit(), |connection, _| {
             Box::pin(read(connection))
         })
         .await
@@ -77,11 +77,11 @@ async fn read(connection: &mut PgConnection) -> Result<DirectoryRows, sqlx::Erro
     Ok(DirectoryRows {
         revision,
         now,
-        tenants: tenants.into_iter().map(TenantRow::record).collect::<Result<_, _>>()?,
-        credentials: credentials.into_iter().map(CredentialRow::record).collect::<Result<_, _>>()?,
-        webhook_secrets: webhook_secrets
-            .into_iter()
-            .map(|row| {
+        tenants: readable("tenant", tenants.into_iter().map(TenantRow::record)),
+        credentials: readable("credential", credentials.into_iter().map(CredentialRow::record)),
+        webhook_secrets: readable(
+            "webhook_secret",
+            webhook_secrets.into_iter().map(|row| {
                 Ok(SealedRow {
                     tenant: rows::tenant(&row.tenant_id)?,
                     id: row.id,
@@ -89,23 +89,36 @@ async fn read(connection: &mut PgConnection) -> Result<DirectoryRows, sqlx::Erro
                     created_at: row.created_at,
                     ends_at: row.expires_at,
                 })
-            })
-            .collect::<Result<_, sqlx::Error>>()?,
-        data_keys: data_keys
-            .into_iter()
-            .map(|row| {
+            }),
+        ),
+        data_keys: readable(
+            "data_key",
+            data_keys.into_iter().map(|row| {
                 Ok(SealedDataKey {
                     tenant: rows::tenant(&row.tenant_id)?,
                     id: row.id,
                     sealed: row.sealed,
                     retired_at: row.retired_at,
                 })
-            })
-            .collect::<Result<_, sqlx::Error>>()?,
-        webhook_credentials: outgoing
-            .into_iter()
-            .map(webhook_credentials::Row::record)
-            .collect::<Result<_, _>>()?,
+            }),
+        ),
+        webhook_credentials: readable(
+            "webhook_credential",
+            outgoing.into_iter().map(webhook_credentials::Row::record),
+        ),
         issuer_keys,
     })
+}
+
+/// A row that a newer version wrote in its own way must not keep the others, and their revocations, from being read.
+fn readable<T>(what: &'static str, rows: impl Iterator<Item = Result<T, sqlx::Error>>) -> Vec<T> {
+    rows.filter_map(|row| match row {
+        Ok(row) => Some(row),
+        Err(error) => {
+            metrics::counter!("bridge_directory_rows_unreadable_total", "what" => what).increment(1);
+            tracing::error!(%error, what, "a row of the directory is left out; another version may have written it");
+            None
+        }
+    })
+    .collect()
 }

@@ -31,7 +31,10 @@ pub struct Member {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveMember {
     pub kind: String,
+    pub host: String,
     pub keys: Vec<String>,
+    /// The ids of its master keys, the one that seals first.
+    pub masters: Vec<String>,
     pub directory: i64,
 }
 
@@ -39,23 +42,20 @@ impl Store {
     /// The daemons that beat within the last `within`.
     pub async fn live_members(&self, within: Duration) -> Result<Vec<LiveMember>, StoreError> {
         let found = sqlx::query!(
-            "SELECT kind, detail FROM members WHERE seen_at > now() - make_interval(secs => $1)",
+            "SELECT kind, host, detail FROM members WHERE seen_at > now() - make_interval(secs => $1)",
             rows::seconds(within)
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.duty_pool)
         .await
         .map_err(|source| StoreError::Statement { name: "live_members", source })?;
         Ok(found
             .into_iter()
             .map(|row| LiveMember {
-                kind: row.kind,
                 // One that says nothing of keys or directory has none.
-                keys: row.detail["keys"]
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .filter_map(|key| key.as_str().map(str::to_owned))
-                    .collect(),
+                keys: texts(&row.detail["keys"]),
+                masters: texts(&row.detail["masters"]),
+                kind: row.kind,
+                host: row.host,
                 directory: row.detail["directory"].as_i64().unwrap_or_default(),
             })
             .collect())
@@ -64,7 +64,7 @@ impl Store {
     /// Takes back a daemon's heartbeat, so that nobody waits for it any more.
     pub async fn leave(&self, member: Uuid) -> Result<(), StoreError> {
         sqlx::query!("DELETE FROM members WHERE id = $1", member)
-            .execute(&self.pool)
+            .execute(&self.duty_pool)
             .await
             .map(drop)
             .map_err(|source| StoreError::Statement { name: "leave", source })
@@ -99,7 +99,7 @@ impl Store {
             member.host,
             member.detail
         )
-        .execute(&self.pool)
+        .execute(&self.duty_pool)
         .await
         .map(drop)
         .map_err(|source| StoreError::Statement { name: "beat", source })
@@ -121,4 +121,8 @@ impl Store {
             .collect::<Result<_, sqlx::Error>>()
             .map_err(named)
     }
+}
+
+fn texts(list: &serde_json::Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().filter_map(|text| text.as_str().map(str::to_owned)).collect()
 }

@@ -22,7 +22,7 @@ pub struct SealedIssuerKey {
 }
 
 impl Store {
-    /// The keys before it verify for `overlap` longer.
+    /// The keys before it verify for `overlap` longer; without one all of them end now, also those that had an end.
     pub async fn add_issuer_key(
         &self,
         actor: &Actor,
@@ -50,11 +50,12 @@ async fn add(
         return unchanged(connection, ()).await;
     }
     let before = sqlx::query!(
-        "UPDATE issuer_keys SET retires_at = now() + make_interval(secs => $1) WHERE retires_at IS NULL RETURNING kid, retires_at",
+        "UPDATE issuer_keys SET retires_at = now() + make_interval(secs => $1) WHERE retires_at IS NULL OR ($1::float8 = 0 AND retires_at > now()) RETURNING kid, retires_at",
         rows::seconds(overlap)
     )
-    .fetch_optional(&mut *connection)
-    .await?;
+    .fetch_all(&mut *connection)
+    .await?
+    .pop();
     sqlx::query!(
         "INSERT INTO issuer_keys (kid, sealed, public_jwk, created_at, signs_from, retires_at) VALUES ($1, $2, $3, $4, $5, $6)",
         key.kid,

@@ -5,6 +5,7 @@
 //! else is plain reading and writing.
 
 mod accept;
+mod accept_fence;
 mod admin;
 mod audit;
 mod batch;
@@ -77,6 +78,10 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 /// Connections that the relay and batch requests share.
 const BATCH_POOL: u32 = 3;
 
+/// Connections for what keeps the daemon honest: its directory and its heartbeat. They do not queue behind the reads
+/// of the API, which may be as many and as slow as callers like. One for each of the two loops.
+const DUTY_POOL: u32 = 2;
+
 /// A handle to the database; clones share its connections.
 #[derive(Clone)]
 pub struct Store {
@@ -84,6 +89,7 @@ pub struct Store {
     options: PgConnectOptions,
     pool: PgPool,
     batch_pool: PgPool,
+    duty_pool: PgPool,
     accepts: Batcher<accept::Accept>,
     claims: Batcher<claim::ClaimStatement>,
     finishes: Batcher<finish::FinishStatement>,
@@ -106,7 +112,8 @@ impl Store {
         };
         Ok(Self {
             options: connect::options(&config)?,
-            pool: connect::pool(&config)?,
+            pool: connect::pool(&config, config.pool_size)?,
+            duty_pool: connect::pool(&config, DUTY_POOL)?,
             batch_pool: PgPoolOptions::new()
                 .max_connections(BATCH_POOL)
                 .acquire_timeout(config.statement_timeout)
@@ -149,7 +156,7 @@ impl Store {
         self.ensure_partitions(now).await.map(drop)
     }
 
-    /// Durable when it returns `New` or `Replayed`.
+    /// Durable when it returns `New` or `Replayed`; `TenantClosed` wrote nothing.
     pub async fn accept(&self, execution: NewExecution, patience: Duration) -> Result<Accepted, WriteError> {
         self.accepts.submit(execution, patience).await
     }
@@ -175,6 +182,7 @@ impl Store {
         self.stop.cancel();
         self.pool.close().await;
         self.batch_pool.close().await;
+        self.duty_pool.close().await;
     }
 
     fn transaction_limit(&self) -> Duration {

@@ -13,7 +13,8 @@ use crate::{Store, StoreError, WriteError, batch, tx};
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl Store {
-    /// All rows become durable together or none does; the outcomes are in the order of `rows`.
+    /// All rows become durable together or none does, but for those that their outcome says were not written; the
+    /// outcomes are in the order of `rows`.
     pub async fn accept_all(
         &self,
         rows: Vec<NewExecution>,

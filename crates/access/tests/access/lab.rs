@@ -18,6 +18,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 pub const ISSUER: &str = "http://localhost:8000";
 pub const AUDIENCE: &str = "n8n-pulsar-bridge";
@@ -120,6 +121,10 @@ impl Lab {
         self.state.store(Arc::new(self.world.snapshot()));
     }
 
+    pub fn snapshot(&self) -> Snapshot {
+        self.world.snapshot()
+    }
+
     pub fn unload(&self) {
         self.state.store(Arc::new(Snapshot { revision: -1, ..Snapshot::default() }));
     }
@@ -141,8 +146,14 @@ impl Lab {
         let now = self.clock.now().timestamp();
         json!({
             "iss": ISSUER, "sub": CLIENT, "client_id": CLIENT, "aud": AUDIENCE, "iat": now, "nbf": now,
-            "exp": now + 900, "jti": "x", "scope": "publish read"
+            "exp": now + 900, "jti": "x", "scope": "publish read",
+            "sec": self.mark()
         })
+    }
+
+    /// What names the secret that got a token.
+    pub fn mark(&self) -> String {
+        URL_SAFE_NO_PAD.encode(Sha256::digest(self.secret.digest()))[..12].to_owned()
     }
 
     pub fn header(&self) -> Value {

@@ -1,13 +1,16 @@
 //! The built-in issuer: what it signs, what it takes, and how long.
 
-use bridge_access::{CallerKind, TokenError};
+use bridge_access::{Access, CallerKind, Denied, TokenError};
 use bridge_protocol::{ClientSecret, Scope, Scopes};
 use bridge_service::clock::entropy;
+use bridge_service::directory::Directory;
 use bridge_service::key_pair::KeyPair;
+use bridge_service::vault::Vault;
+use bridge_store::{Store, StoreConfig};
 use jsonwebtoken::jwk::JwkSet;
 use serde_json::json;
 
-use crate::lab::{AUDIENCE, CLIENT, ISSUER, Lab, issuer_key, seconds, start, tenant};
+use crate::lab::{AUDIENCE, CLIENT, ISSUER, Lab, bearer, but, config, issuer_key, seconds, start, tenant};
 
 #[tokio::test]
 async fn a_client_gets_a_token_that_is_taken_until_it_expires() {
@@ -43,6 +46,7 @@ fn the_token_is_what_others_expect() {
     assert_eq!(claims["scope"], "publish read");
     assert_eq!(claims["iat"], start().timestamp());
     assert_eq!(claims["exp"], start().timestamp() + 900);
+    assert_eq!(claims["sec"], lab.mark());
     assert_ne!(lab.token(None), lab.token(None), "each token has its own id");
 }
 
@@ -96,6 +100,63 @@ fn the_old_secret_is_good_until_its_end() {
     assert!(lab.access.token(CLIENT, new.expose(), None).is_ok());
 }
 
+/// Puts a new secret in force, with the old one beside it for a while.
+fn rotate(lab: &mut Lab, overlap: u64) -> ClientSecret {
+    let new = ClientSecret::generate(entropy());
+    let credential = lab.world.credential(CLIENT);
+    credential.old = (overlap > 0).then_some((credential.digest, start() + seconds(overlap)));
+    credential.digest = new.digest();
+    lab.publish();
+    new
+}
+
+#[tokio::test]
+async fn a_token_dies_with_its_secret() {
+    let mut lab = Lab::new();
+    let (cached, fresh) = (lab.token(None), lab.token(None));
+    assert!(lab.bearer(&cached).await.is_ok());
+    let new = rotate(&mut lab, 0);
+    for token in [&cached, &fresh, &cached] {
+        assert_eq!(lab.why(token).await, "revoked");
+    }
+    let issued = lab.access.token(CLIENT, new.expose(), None).unwrap();
+    assert!(lab.bearer(&issued.access_token).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_token_of_the_old_secret_lives_to_the_end_of_the_overlap() {
+    let mut lab = Lab::new();
+    let (cached, fresh) = (lab.token(None), lab.token(None));
+    assert!(lab.bearer(&cached).await.is_ok());
+    let new = rotate(&mut lab, 60);
+    let late = lab.access.token(CLIENT, lab.secret.expose(), None).unwrap();
+    assert_eq!(late.expires_in, 60, "no token outlives its secret");
+    let of_new = lab.access.token(CLIENT, new.expose(), None).unwrap();
+    assert_eq!(of_new.expires_in, 900);
+    lab.clock.advance(seconds(59));
+    assert!(lab.bearer(&cached).await.is_ok());
+    lab.clock.advance(seconds(1));
+    for token in [&cached, &fresh, &late.access_token] {
+        assert_eq!(lab.why(token).await, "expired");
+    }
+    assert!(lab.bearer(&of_new.access_token).await.is_ok());
+    // A second rotation leaves nothing of the first secret, overlap or not.
+    rotate(&mut lab, 1000);
+    assert_eq!(lab.why(&cached).await, "revoked");
+    assert!(lab.bearer(&of_new.access_token).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_token_must_say_which_secret_got_it() {
+    let lab = Lab::new();
+    let (header, claims) = (lab.header(), lab.claims());
+    assert!(lab.bearer(&lab.sign(&header, &claims)).await.is_ok());
+    for without in [json!(null), json!(7)] {
+        assert_eq!(lab.why(&lab.sign(&header, &but(&claims, "sec", without))).await, "secret");
+    }
+    assert_eq!(lab.why(&lab.sign(&header, &but(&claims, "sec", json!("")))).await, "revoked");
+}
+
 #[tokio::test]
 async fn scopes_are_asked_for_and_never_grow() {
     let mut lab = Lab::new();
@@ -126,6 +187,24 @@ async fn a_revoked_clients_cached_token_is_refused_with_the_next_snapshot() {
     lab.world.credentials = credentials;
     lab.publish();
     assert!(lab.bearer(&token).await.is_ok());
+}
+
+/// Loaded once, and Postgres has not answered since.
+#[tokio::test]
+async fn a_stale_directory_lets_nobody_in() {
+    let lab = Lab::new();
+    let vault = Vault::from_text("a:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=").unwrap();
+    let store = Store::open(StoreConfig::new("postgres://nobody@127.0.0.1:9/none")).unwrap();
+    let stale = Directory::new(store, vault.clone());
+    stale.set(lab.snapshot());
+    assert!(stale.is_loaded() && !stale.is_fresh());
+    let of = |directory| Access::new(config(Vec::new()), directory, lab.clock.clone()).unwrap();
+    let good = bearer(lab.key.expose());
+    let (still, stale) = (of(Directory::still(vault, lab.snapshot())), of(stale));
+    assert!(still.authenticate(&good).await.is_ok());
+    assert_eq!(stale.authenticate(&good).await.unwrap_err(), Denied::NotReady);
+    let error = stale.token(CLIENT, lab.secret.expose(), None).unwrap_err();
+    assert!(matches!(error, TokenError::NotReady), "{error}");
 }
 
 #[tokio::test]

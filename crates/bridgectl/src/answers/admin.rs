@@ -74,6 +74,13 @@ pub struct Client {
     pub old_valid_until: Option<Time>,
 }
 
+impl Client {
+    /// Its secret still opens something.
+    pub fn is_good(&self, now: Time) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|end| end > now)
+    }
+}
+
 #[derive(Deserialize)]
 pub struct Revoked {
     pub client_id: String,

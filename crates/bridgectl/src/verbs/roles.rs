@@ -17,6 +17,9 @@ use crate::{Exit, Failure};
 /// A token that ends sooner than this is made again; one that was made for a shorter time, in its last quarter.
 const RENEW_BEFORE: Duration = Duration::from_secs(7 * 86_400);
 
+/// A tenant's token leaves the operators' hands, and none can be called back.
+const TENANTS_LAST: Duration = Duration::from_secs(90 * 86_400);
+
 #[derive(clap::Subcommand)]
 pub enum Verb {
     /// Tokens for the roles of pulsar/topics.yml, one file each
@@ -34,7 +37,7 @@ pub struct Apply {
     /// The broker's signing key: its tokenSecretKey, or the private half of its tokenPublicKey
     #[arg(long)]
     key: PathBuf,
-    /// How long a token is good, e.g. 90d; without end when it is left out
+    /// How long a token is good, e.g. 30d; left out, a tenant's is good for 90 days, a daemon's without end
     #[arg(long, value_parser = crate::args::seconds)]
     expires: Option<u64>,
     /// Rules whose roles are meant, instead of the built-in ones (pulsar/topics.yml)
@@ -52,9 +55,12 @@ struct Written {
 pub fn run(setup: &Setup, verb: Verb, json: bool) -> Result<String, Failure> {
     let Verb::Apply(args) = verb;
     let roles = Broker::rules(&setup.load()?, args.topics_file.as_deref())?.roles;
-    let mut names: Vec<String> = [roles.publisher.clone(), roles.consumer.clone()].into();
-    names.extend(args.tenant.iter().filter_map(|tenant| roles.of_tenant(tenant)));
-    names.retain(|name| !name.is_empty());
+    let expires = args.expires.map(Duration::from_secs);
+    let daemons = [roles.publisher.clone(), roles.consumer.clone()].map(|name| (name, expires));
+    let tenants = args.tenant.iter().filter_map(|tenant| roles.of_tenant(tenant));
+    let tenants = tenants.map(|name| (name, expires.or(Some(TENANTS_LAST))));
+    let mut names: Vec<_> = daemons.into_iter().chain(tenants).collect();
+    names.retain(|(name, _)| !name.is_empty());
     if names.is_empty() {
         let fix = "the topics file names no roles, so there is nothing to make tokens for";
         return Err(Failure::new(Exit::Usage, fix));
@@ -64,9 +70,9 @@ pub fn run(setup: &Setup, verb: Verb, json: bool) -> Result<String, Failure> {
     std::fs::create_dir_all(&args.out).map_err(|error| {
         Failure::new(Exit::Usage, format!("{} cannot be made: {error}", args.out.display()))
     })?;
-    let expires = args.expires.map(Duration::from_secs);
+    let now = SystemClock.now();
     let written: Result<Vec<_>, _> =
-        names.iter().map(|role| apply(role, &key, expires, &args.out, SystemClock.now())).collect();
+        names.iter().map(|(role, expires)| apply(role, &key, *expires, &args.out, now)).collect();
     let written = written?;
     Ok(if json { as_json(&written) } else { told(&written) })
 }

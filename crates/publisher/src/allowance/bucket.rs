@@ -98,8 +98,18 @@ impl Throttle {
     /// Err: how long to wait.
     pub fn pass(&self, key: impl Hash) -> Result<(), Duration> {
         let Some(rate) = self.rate else { return Ok(()) };
-        let at = self.hash.hash_one(key) as usize % BUCKETS;
-        self.buckets[at].take(rate, 1, nanos_since(self.started)).map(drop)
+        self.bucket(key).take(rate, 1, nanos_since(self.started)).map(drop)
+    }
+
+    /// For a pass that shall not count.
+    pub fn give_back(&self, key: impl Hash) {
+        if let Some(rate) = self.rate {
+            self.bucket(key).give_back(rate, 1);
+        }
+    }
+
+    fn bucket(&self, key: impl Hash) -> &Bucket {
+        &self.buckets[self.hash.hash_one(key) as usize % BUCKETS]
     }
 }
 
@@ -155,6 +165,8 @@ mod tests {
         }
         assert_eq!(throttle.pass("svc_a").unwrap_err(), Duration::from_secs(20));
         tokio::time::advance(Duration::from_secs(20)).await;
+        throttle.pass("svc_a").unwrap();
+        throttle.give_back("svc_a");
         throttle.pass("svc_a").unwrap();
         assert!((0..1000).all(|_| Throttle::per_minute(0).pass(1).is_ok()));
     }

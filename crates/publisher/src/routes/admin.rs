@@ -6,16 +6,16 @@ use axum::Json;
 use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Response};
 use bridge_protocol::TenantId;
-use bridge_service::heartbeat::ALIVE_WITHIN;
+use bridge_service::heartbeat::HEARD_WITHIN;
 use bridge_service::{Problem, clock};
-use bridge_store::{Actor, AdminError};
+use bridge_store::{Actor, AdminError, LiveMember, StoreError};
 use http::header::CACHE_CONTROL;
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use rand::Rng;
 use serde::Serialize;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::answer::failed;
@@ -69,40 +69,48 @@ static LOADING: Semaphore = Semaphore::const_new(1);
 
 /// Loads `revision` here, so that what was just made can be used here at once.
 pub async fn take_over(app: &App, revision: i64) {
-    // Never closed.
-    let Ok(_turn) = LOADING.acquire().await else { return };
-    if app.directory.snapshot().revision >= revision {
-        return;
-    }
-    if let Err(error) = app.directory.refresh().await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "the directory could not be read again");
+    let load = async {
+        // Never closed.
+        let Ok(_turn) = LOADING.acquire().await else { return };
+        if app.directory.snapshot().revision >= revision {
+            return;
+        }
+        if let Err(error) = app.directory.refresh().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the directory could not be read again");
+        }
+    };
+    if timeout(PATIENCE, load).await.is_err() {
+        tracing::warn!(revision, "the directory was not read again in time; its next look takes it over");
     }
 }
 
-/// Whether every live daemon has loaded `revision`; waits a little for those that have not.
+/// Whether every daemon has loaded `revision`; waits a little for those that have not.
 pub async fn in_effect(app: &App, revision: i64) -> bool {
-    take_over(app, revision).await;
-    let deadline = Instant::now() + PATIENCE;
-    while !is_in_effect(app, revision).await {
-        if Instant::now() + LOOK_EVERY > deadline {
-            return false;
+    let asking = async {
+        take_over(app, revision).await;
+        while !is_in_effect(app, revision).await {
+            tokio::time::sleep(LOOK_EVERY).await;
         }
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-    true
+    };
+    timeout(PATIENCE, asking).await.is_ok()
 }
 
 /// The same, without the wait.
 pub async fn is_in_effect(app: &App, revision: i64) -> bool {
-    match tokio::time::timeout(LOOK_LIMIT, app.store.live_members(ALIVE_WITHIN)).await {
-        Ok(Ok(members)) => members.iter().all(|member| member.directory >= revision),
-        Ok(Err(error)) => {
+    match members(app).await {
+        Ok(members) => members.iter().all(|member| member.directory >= revision),
+        Err(error) => {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "the daemons could not be asked whether an act is in force");
             false
         }
-        Err(_) => false,
     }
+}
+
+/// Every daemon whose word counts: one that fell silent lately may still do what it did.
+pub async fn members(app: &App) -> Result<Vec<LiveMember>, StoreError> {
+    let limit = StoreError::TimedOut { name: "live_members", after: LOOK_LIMIT };
+    timeout(LOOK_LIMIT, app.store.live_members(HEARD_WITHIN)).await.unwrap_or(Err(limit))
 }
 
 /// A new id of a secret or a key.

@@ -43,6 +43,7 @@ pub async fn put(
     Path(name): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
+    pass(&app, &tenant)?;
     let mut fields = Fields::body(&app, request, KNOWN).await?;
     if !is_name(&name) {
         fields.fault("name", "must be 1 to 64 lower case letters, digits and hyphens");
@@ -69,6 +70,17 @@ pub async fn put(
         "outcome": if created { "created" } else { "changed" }, "in_effect": in_effect,
     });
     Ok((if created { StatusCode::CREATED } else { StatusCode::OK }, Json(body)).into_response())
+}
+
+/// Every change makes every daemon load the directory of all tenants.
+fn pass(app: &App, tenant: &TenantId) -> Result<(), Problem> {
+    app.credential_changes.pass(tenant).map_err(|wait| {
+        let detail = format!(
+            "tenant {tenant} changes its credentials too often; repeat the request after the Retry-After time"
+        );
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Too many requests", detail)
+            .retry_after(wait)
+    })
 }
 
 /// Also the rule of the routes that name it.
@@ -151,6 +163,7 @@ pub async fn delete(
     if !is_name(&name) {
         return Err(none(&name));
     }
+    pass(&app, &tenant)?;
     let done = app
         .store
         .delete_webhook_credential(&actor, &tenant, &name)

@@ -7,12 +7,14 @@ use bridge_protocol::TenantId;
 use bridge_service::payload_key::DataKey;
 use bridge_service::vault::Purpose;
 use bridge_service::{Problem, clock};
-use bridge_store::Actor;
+use bridge_store::{Actor, AdminError, TenantState};
+use http::StatusCode;
 
-use super::admin::{By, in_effect, new_id, refused};
+use super::admin::{By, conflict, in_effect, new_id, refused};
 use super::fields::Fields;
 use super::{keys_issuer, keys_master, keys_webhook};
-use crate::app::AppState;
+use crate::answer::failed;
+use crate::app::{App, AppState};
 
 #[derive(Clone, Copy, PartialEq)]
 enum Key {
@@ -96,6 +98,32 @@ async fn data(app: &AppState, actor: &Actor, tenant: &TenantId) -> Result<Respon
     Ok(Json(body).into_response())
 }
 
+/// A publisher goes on sealing with the key it has in memory until it takes note. So nothing may be accepted any more.
+async fn may_destroy(app: &App, tenant: &TenantId) -> Result<(), Problem> {
+    let found = app.store.tenant(tenant).await.map_err(|error| failed(&error))?;
+    let Some(record) = found else {
+        return Err(refused(AdminError::NotFound, format_args!("tenant {tenant}")));
+    };
+    if record.state == TenantState::Active {
+        return Err(active(tenant));
+    }
+    match app.store.accepts_are_over(tenant).await.map_err(|error| failed(&error))? {
+        true => Ok(()),
+        false => Err(conflict(format!(
+            "tenant {tenant} is {}, but requests that began before are still being written; repeat in a moment",
+            record.state.as_str()
+        ))),
+    }
+}
+
+fn active(tenant: &TenantId) -> Problem {
+    let detail = format!(
+        "tenant {tenant} is active, and what it publishes now would be lost with the keys; suspend it first, or \
+         delete it"
+    );
+    Problem::new(StatusCode::CONFLICT, "tenant-active", "Tenant is active", detail)
+}
+
 pub async fn destroy(
     State(app): State<AppState>,
     By(actor): By,
@@ -111,6 +139,7 @@ pub async fn destroy(
         if text == tenant.as_str() { Ok(()) } else { Err(what.to_owned()) }
     });
     fields.check()?;
+    may_destroy(&app, &tenant).await?;
     let done = app
         .store
         .destroy_data_keys(&actor, &tenant)

@@ -18,6 +18,7 @@ pub mod payload;
 pub mod publish;
 pub mod replay;
 pub mod tenant;
+pub mod tenant_delete;
 pub mod tenant_export;
 pub mod tenants;
 pub mod token;

@@ -1,7 +1,7 @@
-//! `PUT`, `GET` and `DELETE /pulsar/tenants/{id}`.
+//! `PUT` and `GET /pulsar/tenants/{id}`.
 
 use axum::Json;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use bridge_protocol::TenantId;
 use bridge_service::Problem;
@@ -145,49 +145,6 @@ pub async fn get(State(app): State<AppState>, Path(id): Path<String>) -> Result<
 
 fn no_such_tenant(tenant: &TenantId) -> Problem {
     Problem::not_found(format!("there is no tenant {tenant}; check the name"))
-}
-
-/// Marks it as deleting, which refuses what is new and lets what lives run to its end; removes it once nothing lives.
-/// The same call again goes on where the last one stopped.
-pub async fn delete(
-    State(app): State<AppState>,
-    By(actor): By,
-    Path(id): Path<String>,
-    Query(query): Query<Vec<(String, String)>>,
-) -> Result<Response, Problem> {
-    let tenant = tenant_in_path(&id)?;
-    let mut fields = Fields::query(query, &["confirm", "abandon", "remove"]);
-    let what = format!("must be {tenant}: it says that this tenant and all it holds shall be removed");
-    fields.need("confirm", |text| if text == tenant.as_str() { Ok(()) } else { Err(what) });
-    let abandon = fields.flag("abandon").unwrap_or(false);
-    // Without it the tenant is only drained: what it leaves behind can still be exported.
-    let remove = fields.flag("remove").unwrap_or(true);
-    fields.check()?;
-
-    let name = format!("tenant {tenant}");
-    let marked =
-        app.store.mark_deleting(&actor, &tenant).await.map_err(|error| refused(error, name.as_str()))?;
-    let in_effect = in_effect(&app, marked.revision).await;
-    let read = |error| failed(&error);
-    let cancelled = if abandon && in_effect {
-        app.store.cancel_live(&actor, &tenant).await.map_err(|error| refused(error, name.as_str()))?
-    } else {
-        0
-    };
-    let live = app.store.live_count(&tenant).await.map_err(read)?;
-    // While a daemon still accepts for the tenant, nothing may be removed under it.
-    if live > 0 || !in_effect || !remove {
-        let body = serde_json::json!({
-            "tenant_id": tenant, "state": "deleting", "live": live, "cancelled": cancelled, "in_effect": in_effect,
-        });
-        return Ok((StatusCode::ACCEPTED, Json(body)).into_response());
-    }
-    let done =
-        app.store.remove_tenant(&actor, &tenant).await.map_err(|error| refused(error, name.as_str()))?;
-    let body = serde_json::json!({
-        "tenant_id": tenant, "state": "removed", "removed": done.value, "cancelled": cancelled, "in_effect": true,
-    });
-    Ok(Json(body).into_response())
 }
 
 #[cfg(test)]

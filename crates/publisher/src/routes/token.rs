@@ -1,6 +1,7 @@
 //! `POST /oauth2/token`: an access token for a service account (RFC 6749, client credentials).
 
 use std::borrow::Cow;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use axum::Json;
@@ -46,7 +47,8 @@ pub async fn handle(State(app): State<AppState>, source: Source, request: Reques
 }
 
 async fn issue(app: &App, Source(source): Source, request: Request) -> Result<Issued, Refusal> {
-    app.token_requests.pass(("source", source)).map_err(too_many)?;
+    let source = source.map(network);
+    app.token_requests.pass(source).map_err(too_many)?;
     let (parts, body) = request.into_parts();
     let body = read(app, &parts.headers, body).await?;
     let form = Form::read(&body)?;
@@ -56,8 +58,14 @@ async fn issue(app: &App, Source(source): Source, request: Request) -> Result<Is
         None => return Err(refusal("invalid_request", "grant_type is missing; give client_credentials")),
     }
     let (id, secret) = client(&parts.headers, &form)?;
-    app.token_requests.pass(("client", &id)).map_err(too_many)?;
-    app.access.token(&id, &secret, form.get("scope")).map_err(|error| match error {
+    // Only what fails is charged, and by the address too: else a stranger could lock a client out.
+    let attempt = (&id, source);
+    app.failed_logins.pass(attempt).map_err(too_many)?;
+    let issued = app.access.token(&id, &secret, form.get("scope"));
+    if !matches!(issued, Err(TokenError::InvalidClient)) {
+        app.failed_logins.give_back(attempt);
+    }
+    issued.map_err(|error| match error {
         TokenError::InvalidClient => {
             // What a caller invents is no subject.
             let known = app.directory.snapshot().by_id.contains_key(id.as_ref());
@@ -76,6 +84,14 @@ async fn issue(app: &App, Source(source): Source, request: Request) -> Result<Is
             Refusal { status: StatusCode::INTERNAL_SERVER_ERROR, ..refusal("server_error", description) }
         }
     })
+}
+
+/// Who has one address of IPv6 has its whole /64.
+fn network(source: IpAddr) -> IpAddr {
+    match source {
+        IpAddr::V4(_) => source,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+    }
 }
 
 async fn read(app: &App, headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Refusal> {
@@ -218,6 +234,13 @@ mod tests {
         // Some clients do not encode what they put into Basic.
         let plain = STANDARD.encode("svc_a:a=b&c");
         assert_eq!(client_of(Some(&format!("Basic {plain}")), "").unwrap().1, "a=b&c");
+    }
+
+    #[test]
+    fn an_address_of_ipv6_counts_with_its_network() {
+        let network = |text: &str| network(text.parse().unwrap()).to_string();
+        assert_eq!(network("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(network("203.0.113.9"), "203.0.113.9");
     }
 
     #[test]

@@ -88,9 +88,11 @@ pub struct Publisher {
     pub max_connections: usize,
     pub header_timeout_ms: Millis,
     pub body_timeout_ms: Millis,
+    pub write_timeout_ms: Millis,
     pub handoff: usize,
     pub batch_rows: usize,
     pub max_delay_s: Seconds,
+    pub credential_changes_per_minute: u32,
     pub drain_ms: Millis,
     pub trusted_proxies: Vec<String>,
 }

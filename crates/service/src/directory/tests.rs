@@ -216,6 +216,27 @@ async fn without_postgres_the_old_snapshot_stays() {
     assert_eq!(directory.snapshot().revision, 3);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_directory_is_fresh_for_a_while_after_a_look() {
+    let directory = alone();
+    assert!(!directory.is_fresh());
+    let began = Instant::now();
+    tokio::time::advance(Duration::from_secs(4)).await;
+    directory.confirm(began);
+    tokio::time::advance(STALE_AFTER - Duration::from_secs(4)).await;
+    assert!(directory.is_fresh());
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert!(!directory.is_fresh(), "as of the look's beginning");
+    directory.confirm(Instant::now());
+    directory.confirm(began);
+    assert!(directory.is_fresh(), "a slower answer takes nothing back");
+    assert_eq!(directory.age(began), Duration::ZERO);
+    let still = Directory::still(vault(MASTER), Snapshot::empty(1));
+    tokio::time::advance(STALE_AFTER * 2).await;
+    assert!(still.is_fresh() && !directory.is_fresh());
+    assert!(LOOK_LIMIT < STALE_AFTER);
+}
+
 #[test]
 fn a_tenant_of_a_test_can_seal() {
     let tenant = Tenant::new(tenant("acme"), TenantState::Active, TenantLimits::default())

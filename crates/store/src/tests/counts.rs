@@ -59,6 +59,7 @@ async fn usage_of_two_writers_adds_up() {
 async fn open_executions_are_counted_by_tenant() {
     let t = open().await;
     for (tenant, count) in [("acme", 3), ("umbra", 1)] {
+        t.tenant(tenant).await;
         for _ in 0..count {
             let new = NewExecution { tenant: named(tenant), ..execution() };
             t.store.accept(new, PATIENCE).await.unwrap();

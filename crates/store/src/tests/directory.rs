@@ -71,17 +71,20 @@ async fn a_thousand_tenants_load_at_once() {
 async fn live_members_say_what_they_have_loaded() {
     let t = open().await;
     let member = |kind, detail| Member { id: id(), kind, version: "1", host: "here".to_owned(), detail };
-    let full = serde_json::json!({ "keys": ["a", "b"], "directory": 7, "lanes": [] });
+    let full = serde_json::json!({ "keys": ["a", "b"], "masters": ["m1"], "directory": 7, "lanes": [] });
     t.store.beat(&member("consumer", full)).await.unwrap();
     t.store.beat(&member("publisher", serde_json::json!({}))).await.unwrap();
     let mut live = t.store.live_members(Duration::from_secs(15)).await.unwrap();
     live.sort_by_key(|member| member.kind.clone());
-    let expected = |kind: &str, keys: &[&str], directory| LiveMember {
+    let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+    let expected = |kind: &str, keys: &[&str], masters: &[&str], directory| LiveMember {
         kind: kind.to_owned(),
-        keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+        host: "here".to_owned(),
+        keys: texts(keys),
+        masters: texts(masters),
         directory,
     };
-    assert_eq!(live, [expected("consumer", &["a", "b"], 7), expected("publisher", &[], 0)]);
+    assert_eq!(live, [expected("consumer", &["a", "b"], &["m1"], 7), expected("publisher", &[], &[], 0)]);
     t.sql("UPDATE members SET seen_at = now() - interval '16 s'").await;
     assert_eq!(t.store.live_members(Duration::from_secs(15)).await.unwrap(), []);
 }

@@ -77,6 +77,9 @@ async fn issuer_keys_overlap_and_go() {
     one.unwrap();
     two.unwrap();
     assert_eq!(kids().await.iter().filter(|(_, retires)| !retires).count(), 1);
+    // After a leak nothing older verifies, also what had an end of its own.
+    s.add_issuer_key(a, &issuer_key("k5"), Duration::ZERO).await.unwrap();
+    assert_eq!(kids().await, [("k5".to_owned(), false)]);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use crate::{Accepted, Finished, Idempotency, Payload, Refusal, Reschedule, Resul
 
 #[tokio::test]
 async fn accepted_claimed_and_finished() {
-    let t = open().await;
+    let t = accepting().await;
     let new = t.accepted().await;
     assert_eq!(t.number("SELECT count(*) FROM timers").await, 1);
     let first = claim(new.id, 1);
@@ -31,7 +31,7 @@ async fn accepted_claimed_and_finished() {
 
 #[tokio::test]
 async fn a_claim_is_given_once_and_says_why_not() {
-    let t = open().await;
+    let t = accepting().await;
     let new = t.accepted().await;
     let refused = async |claim: Claim| match t.store.claim(claim, PATIENCE).await.unwrap() {
         ClaimAnswer::Refused(refusal) => refusal,
@@ -72,7 +72,7 @@ async fn a_claim_is_given_once_and_says_why_not() {
 
 #[tokio::test]
 async fn a_large_payload_is_loaded_on_its_own() {
-    let t = open().await;
+    let t = accepting().await;
     let mut new = execution();
     new.payload = Bytes::from(vec![b'7'; 1 << 20]);
     t.store.accept(new.clone(), PATIENCE).await.unwrap();
@@ -84,7 +84,7 @@ async fn a_large_payload_is_loaded_on_its_own() {
 
 #[tokio::test]
 async fn an_expired_execution_is_not_claimed() {
-    let t = open().await;
+    let t = accepting().await;
     let mut new = execution();
     new.expires_at = Some(now() - chrono::TimeDelta::seconds(1));
     t.store.accept(new.clone(), PATIENCE).await.unwrap();
@@ -94,7 +94,7 @@ async fn an_expired_execution_is_not_claimed() {
 
 #[tokio::test]
 async fn parking_spends_no_attempt_and_grows() {
-    let t = open().await;
+    let t = accepting().await;
     let new = t.accepted().await;
     let park = Reschedule {
         tenant: tenant(),
@@ -116,7 +116,7 @@ async fn parking_spends_no_attempt_and_grows() {
 
 #[tokio::test]
 async fn a_key_stands_for_one_execution() {
-    let t = open().await;
+    let t = accepting().await;
     let keyed = |digest: u8| NewExecution {
         idempotency: Some(Idempotency { key: "order-7".to_owned(), digest: [digest; 32] }),
         ..execution()
@@ -151,7 +151,7 @@ async fn a_key_stands_for_one_execution() {
 
 #[tokio::test]
 async fn one_bad_row_fails_alone() {
-    let t = open().await;
+    let t = accepting().await;
     let rows = (0..256).map(|n| NewExecution {
         metadata: (n == 77).then(|| "{\"nul\":\"\\u0000\"}".to_owned()),
         ..execution()

@@ -34,6 +34,17 @@ pub fn now() -> Time {
     chrono::Utc::now()
 }
 
+/// A store that accepts for the tenants of these tests.
+pub async fn accepting() -> TestStore {
+    let opened = open().await;
+    let mut connection = PgConnection::connect(&opened.url).await.unwrap();
+    sqlx::query("INSERT INTO tenants (id) VALUES ('acme'), ('globex')")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    opened
+}
+
 /// A migrated store in a new database.
 pub async fn open() -> TestStore {
     open_with(|_| {}).await

@@ -32,7 +32,7 @@ fn assert_day_only(plan: &str, day: Day) {
 
 #[tokio::test]
 async fn hot_statements_touch_one_day_by_its_key() {
-    let t = open().await;
+    let t = accepting().await;
     let day = Day::at(now());
     let keys = "ARRAY['acme'], ARRAY['01a1fb67-1800-7000-8000-000000000000']::uuid[]";
     let none = |n: usize| vec!["NULL"; n].join(", ");
@@ -57,7 +57,7 @@ async fn hot_statements_touch_one_day_by_its_key() {
 
 #[tokio::test]
 async fn timers_are_taken_in_the_order_of_their_only_index() {
-    let t = open().await;
+    let t = accepting().await;
     let plan = plan(&t, timers::TAKE, "500").await;
     assert!(plan.contains("Index Scan using timers_pkey"), "{plan}");
     assert!(!plan.contains("Sort"), "{plan}");
@@ -70,7 +70,7 @@ async fn timers_are_taken_in_the_order_of_their_only_index() {
 
 #[tokio::test]
 async fn claim_and_finish_are_hot_updates() {
-    let t = open().await;
+    let t = accepting().await;
     let lives = 3_000;
     let ids: Vec<ExecutionId> =
         futures::future::join_all((0..lives).map(async |_| t.accepted().await.id)).await;

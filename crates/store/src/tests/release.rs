@@ -12,7 +12,7 @@ async fn put_off(t: &TestStore, new: &NewExecution, attempt: u16, why: Why) {
 
 #[tokio::test]
 async fn what_was_parked_becomes_due_and_nothing_else() {
-    let t = open().await;
+    let t = accepting().await;
     let park = || Why::Park { longest: FAR };
     let (parked, other_tenants, delayed, retrying) = (
         t.accepted().await,
@@ -40,7 +40,7 @@ async fn what_was_parked_becomes_due_and_nothing_else() {
 
 #[tokio::test]
 async fn many_are_released_in_batches_beside_what_stays() {
-    let t = open().await;
+    let t = accepting().await;
     for _ in 0..3 {
         let rows: Vec<_> = (0..401).map(|_| execution()).collect();
         t.store.accept_all(rows, PATIENCE).await.unwrap();

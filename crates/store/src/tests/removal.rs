@@ -5,7 +5,9 @@ use chrono::TimeDelta;
 
 use super::admin::credential;
 use super::*;
-use crate::{AdminError, Finished, Idempotency, Outcome, Rejected, Reschedule, ResultBody, Why};
+use crate::{
+    Accepted, AdminError, Finished, Idempotency, Outcome, Rejected, Reschedule, ResultBody, TenantState, Why,
+};
 
 /// Every table that has a tenant's rows, but the audit log.
 const TABLES: &str = "SELECT table_name::text FROM information_schema.columns c JOIN information_schema.tables t USING (table_schema, table_name)
@@ -119,8 +121,10 @@ async fn removal_goes_on_where_it_was_interrupted_and_never_touches_what_came_la
     assert_eq!(s.cancel_live(a, acme).await.unwrap(), many);
     // As if half of the executions went before a crash.
     t.sql("DELETE FROM executions WHERE id IN (SELECT id FROM executions ORDER BY id LIMIT 600)").await;
-    // A publisher that did not know: its execution lives, although its timer was lost out of sight.
+    // A statement that had begun before: its execution lives, although its timer was lost out of sight.
+    t.sql("UPDATE tenants SET state = 0 WHERE id = 'acme'").await;
     let late = t.accepted().await;
+    t.sql("UPDATE tenants SET state = 2 WHERE id = 'acme'").await;
     t.sql(&format!("DELETE FROM timers WHERE execution_id = '{}'", late.id)).await;
     assert!(matches!(s.remove_tenant(a, acme).await, Err(AdminError::Conflict(_))));
     assert!(s.payload(acme, late.id).await.unwrap().is_some());
@@ -128,6 +132,37 @@ async fn removal_goes_on_where_it_was_interrupted_and_never_touches_what_came_la
     let removed = s.remove_tenant(a, acme).await.unwrap().value;
     assert_eq!((removed.executions, removed.payloads), (1, many + 1));
     assert!(rows_of(&t, "acme").await.iter().all(|(_, count)| *count == 0));
+}
+
+#[tokio::test]
+async fn what_is_not_active_in_the_database_gets_nothing_accepted() {
+    let t = open().await;
+    let (s, a, acme) = (&t.store, &actor(), &tenant());
+    let keyed = || NewExecution {
+        idempotency: Some(Idempotency { key: "k".to_owned(), digest: [1; 32] }),
+        ..execution()
+    };
+    let closed = async || s.accept(keyed(), PATIENCE).await.unwrap() == Accepted::TenantClosed;
+    assert!(closed().await, "nobody made it");
+    t.tenant("acme").await;
+    let first = keyed();
+    assert_eq!(s.accept(first.clone(), PATIENCE).await.unwrap(), Accepted::New);
+    assert!(!s.accepts_are_over(acme).await.unwrap(), "it is open");
+    for state in [TenantState::Suspended, TenantState::Deleting] {
+        match state {
+            TenantState::Suspended => drop(s.put_tenant(a, acme, Some(state), None, None).await.unwrap()),
+            _ => drop(s.mark_deleting(a, acme).await.unwrap()),
+        }
+        assert_eq!(s.accept(execution(), PATIENCE).await.unwrap(), Accepted::TenantClosed, "{state:?}");
+        // What was accepted before is still found by its key, and by its own repetition.
+        assert_eq!(s.accept(keyed(), PATIENCE).await.unwrap(), Accepted::Replayed(first.id));
+        assert_eq!(s.accept(first.clone(), PATIENCE).await.unwrap(), Accepted::New);
+        assert!(!s.accepts_are_over(acme).await.unwrap(), "a statement may have begun a moment ago");
+        t.sql("UPDATE tenants SET changed_at = now() - interval '1 hour'").await;
+        assert!(s.accepts_are_over(acme).await.unwrap());
+    }
+    assert_eq!(t.number("SELECT count(*) FROM executions").await, 1);
+    assert_eq!(t.number("SELECT count(*) FROM idempotency_keys").await, 1);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ async fn partitions_go_when_nothing_in_them_lives() {
         config.executions_days = 5;
     })
     .await;
+    t.tenant("acme").await;
     let today = Day::at(now());
     assert_eq!(t.number("SELECT count(*) FROM pg_inherits").await % 4, 0);
     let live = t.accepted().await;

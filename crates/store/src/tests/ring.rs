@@ -22,7 +22,7 @@ fn in_a_minute(due: &Due) -> Time {
 
 #[tokio::test]
 async fn what_is_due_is_published_once_and_rearmed() {
-    let t = open().await;
+    let t = accepting().await;
     let new = due_now(&t, false).await;
     t.accepted().await;
     let publish = |due: &Due| {
@@ -40,7 +40,7 @@ async fn what_is_due_is_published_once_and_rearmed() {
 
 #[tokio::test]
 async fn a_decision_may_be_put_off() {
-    let t = open().await;
+    let t = accepting().await;
     due_now(&t, true).await;
     let rung = ring(&t, |_| None).await;
     assert_eq!((rung.seen, rung.left), (1, 1));
@@ -50,7 +50,7 @@ async fn a_decision_may_be_put_off() {
 
 #[tokio::test]
 async fn a_lapsed_lease_ends_its_attempt_and_fences_its_holder() {
-    let t = open().await;
+    let t = accepting().await;
     let new = t.accepted().await;
     let lost = claim(new.id, 1);
     t.claimed(lost.clone()).await;
@@ -72,7 +72,7 @@ async fn a_lapsed_lease_ends_its_attempt_and_fences_its_holder() {
 
 #[tokio::test]
 async fn ends_orphans_and_vanished_executions_leave_no_timer() {
-    let t = open().await;
+    let t = accepting().await;
     let dead = due_now(&t, true).await;
     let rung = ring(&t, |_| Some(TimerDecision::DeadLetter(Reason::LeaseLapsed))).await;
     assert_eq!(rung.ended, 1);
@@ -92,7 +92,7 @@ async fn ends_orphans_and_vanished_executions_leave_no_timer() {
 
 #[tokio::test]
 async fn the_relay_never_waits_for_a_locked_row() {
-    let t = open().await;
+    let t = accepting().await;
     let new = due_now(&t, true).await;
     let mut connection = PgConnection::connect(&t.url).await.unwrap();
     let mut transaction = connection.begin().await.unwrap();

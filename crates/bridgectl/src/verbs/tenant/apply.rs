@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use bridge_protocol::TenantId;
+use bridge_service::clock::{Clock, SystemClock};
 use futures::StreamExt;
 use serde_json::json;
 use tokio::time::Instant;
@@ -48,7 +49,7 @@ pub struct Args {
 /// What the bridge holds already, asked for once.
 struct Present {
     tenants: HashMap<String, Tenant>,
-    /// Live clients, by tenant and name.
+    /// Clients that are neither revoked nor expired, by tenant and name.
     clients: HashMap<(String, String), String>,
 }
 
@@ -132,7 +133,8 @@ impl Present {
         let mut clients = HashMap::new();
         if wanted.iter().any(|tenant| !tenant.clients.is_empty()) {
             let live = api.get::<Clients>("/pulsar/clients", &[]).await?.read.clients;
-            for client in live.into_iter().filter(|client| client.revoked_at.is_none()) {
+            let now = SystemClock.now();
+            for client in live.into_iter().filter(|client| client.is_good(now)) {
                 for tenant in client.tenants {
                     clients.insert((tenant, client.name.clone()), client.client_id.clone());
                 }
@@ -153,6 +155,7 @@ impl Work<'_> {
             done.changes = broker.apply(std::slice::from_ref(&wanted.id), self.dry_run).await?;
         }
         self.record(wanted, &mut done).await?;
+        self.webhook_secret(&wanted.id, &mut done);
         for client in &wanted.clients {
             self.client(&wanted.id, client, &mut done).await?;
         }
@@ -183,10 +186,30 @@ impl Work<'_> {
             body["limits"] = json!(limits);
         }
         let record = self.api.put::<Tenant>(&path(id), &[], body.to_string()).await?.read;
-        if let (Some(out), Some(secret)) = (self.out, &record.webhook_secret) {
-            write_private(&out.join(format!("{id}.webhook-secret")), &format!("{secret}\n"))?;
+        if let (Some(file), Some(secret)) = (self.webhook_file(id), &record.webhook_secret) {
+            write_private(&file, &format!("{secret}\n")).map_err(|failure| {
+                let what =
+                    format!("{failure}; bridgectl key rotate webhook --tenant {id} makes another secret");
+                Failure::new(failure.exit, what)
+            })?;
         }
         Ok(())
+    }
+
+    fn webhook_file(&self, tenant: &TenantId) -> Option<PathBuf> {
+        self.out.map(|out| out.join(format!("{tenant}.webhook-secret")))
+    }
+
+    /// A run that was cut off may have made it without keeping it.
+    fn webhook_secret(&self, tenant: &TenantId, done: &mut Done) {
+        let there = self.present.tenants.contains_key(tenant.as_str()) || !self.dry_run;
+        if let Some(file) = self.webhook_file(tenant).filter(|file| there && !file.exists()) {
+            let file = file.display();
+            done.notes.push(format!(
+                "{tenant}: its webhook secret is not in {file}; bridgectl key rotate webhook --tenant {tenant} --out \
+                 {file} makes a new one"
+            ));
+        }
     }
 
     async fn client(&self, tenant: &TenantId, wanted: &WantedClient, done: &mut Done) -> Result<(), Failure> {
@@ -194,11 +217,12 @@ impl Work<'_> {
         let file = self.out.map(|out| out.join(format!("{tenant}.{}.{ending}", wanted.name)));
         let key = (tenant.to_string(), wanted.name.clone());
         if let Some(id) = self.present.clients.get(&key) {
-            if let Some(file) = file.filter(|file| !self.dry_run && !file.exists()) {
+            if let Some(file) = file.filter(|file| !file.exists()) {
+                let file = file.display();
                 done.notes.push(format!(
-                    "{tenant}: client {id} ({}) is there, {} is not; bridgectl client rotate {id} makes a new secret",
-                    wanted.name,
-                    file.display()
+                    "{tenant}: client {id} ({}) is there, {file} is not; bridgectl client rotate {id} --out {file} makes \
+                     a new secret",
+                    wanted.name
                 ));
             }
             return Ok(());
@@ -265,10 +289,14 @@ impl Report {
         lines.extend(self.notes.iter().cloned());
         let (verb, end) = if dry_run { ("to do", "; nothing was changed") } else { ("done", "") };
         let Self { created, changed, unchanged, failed, .. } = self;
+        let notes = match self.notes.len() {
+            0 => String::new(),
+            count => format!("; {count} notes stand above"),
+        };
         lines.push(match created + changed + failed.len() as u64 {
-            0 => format!("nothing to change for {unchanged} tenants ({seconds:.1} s)"),
+            0 => format!("nothing to change for {unchanged} tenants ({seconds:.1} s){notes}"),
             _ => format!(
-                "{verb} in {seconds:.1} s: {created} created, {changed} changed, {unchanged} unchanged, {} failed{end}",
+                "{verb} in {seconds:.1} s: {created} created, {changed} changed, {unchanged} unchanged, {} failed{end}{notes}",
                 failed.len()
             ),
         });
@@ -313,39 +341,4 @@ impl Report {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::*;
-
-    fn tenant(id: &str) -> TenantId {
-        TenantId::parse(id).unwrap()
-    }
-
-    #[test]
-    fn the_last_lines_count_and_name() {
-        let mut report = Report::default();
-        let done = |created, changes: &[&str]| {
-            let changes = changes.iter().map(|change| (*change).to_owned()).collect();
-            Ok(Done { created, changes, notes: Vec::new() })
-        };
-        report.add(&tenant("a"), done(false, &[]));
-        assert_eq!(report.text(false, 0.31), "nothing to change for 1 tenants (0.3 s)");
-        report.add(&tenant("b"), done(true, &["create the record of tenant b"]));
-        report.add(&tenant("d"), Err(Failure::new(Exit::Unavailable, "the bridge did not answer")));
-        report.add(&tenant("c"), Err(Failure::new(Exit::Failed, "limits.burst: needs requests_per_second")));
-        report.sort();
-        insta::assert_snapshot!(report.text(false, 41.26), @"done in 41.3 s: 1 created, 0 changed, 1 unchanged, 2 failed");
-        insta::assert_snapshot!(report.failures(Path::new("tenants.yml")), @"
-        2 of 4 tenants failed; run it again for them: bridgectl tenant apply -f tenants.yml
-          c: limits.burst: needs requests_per_second
-          d: the bridge did not answer
-        ");
-        assert_eq!(report.exit(), Exit::Failed);
-    }
-
-    #[test]
-    fn one_cause_for_all_has_its_own_exit_code() {
-        let mut report = Report::default();
-        report.add(&tenant("a"), Err(Failure::new(Exit::Unavailable, "x")));
-        assert_eq!(report.exit(), Exit::Unavailable);
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use bridge_protocol::TenantId;
+use bridge_service::clock::{Clock, SystemClock};
 use serde_json::json;
 
 use super::{LimitFlags, path};
@@ -63,21 +64,30 @@ pub async fn run(api: &Api, setup: &Setup, args: Args, json: bool) -> Result<Str
         body["limits"] = json!(limits);
     }
     let record = api.put::<Tenant>(&path(tenant), &[], body.to_string()).await?;
-    let there = clients.iter().any(|client| client.name == "n8n" && client.revoked_at.is_none());
-    let client = match there || args.no_client {
+    let now = SystemClock.now();
+    let there = clients.into_iter().find(|client| client.name == "n8n" && client.is_good(now));
+    let client = match there.is_some() || args.no_client {
         true => None,
-        false => Some(n8n_client(api, tenant).await?),
+        false => Some(n8n_client(api, tenant).await.map_err(|failure| unseen(failure, &record.read))?),
     };
-    let made = Made { tenant, record: &record.read, topics: &topics, client: client.as_ref() };
+    let there = there.map(|client| client.client_id);
+    let made = Made {
+        tenant,
+        record: &record.read,
+        topics: &topics,
+        client: client.as_ref(),
+        there: there.as_deref(),
+    };
     let credential = client.as_ref().and_then(|client| Credential::of(client, api));
     if let (Some(path), Some(credential)) = (&args.out, &credential) {
         write_private(path, &format!("{:#}\n", credential.import()))
-            .map_err(|failure| lost(failure, client.as_ref()))?;
+            .map_err(|failure| unseen(lost(failure, client.as_ref()), &record.read))?;
     }
     if json {
         let mut answer: serde_json::Value = serde_json::from_str(&record.text).unwrap_or_default();
         answer["topics"] = json!(topics);
-        answer["client_id"] = json!(client.as_ref().map(|client| &client.client_id));
+        answer["client_id"] = json!(client.as_ref().map(|client| &client.client_id).or(there.as_ref()));
+        answer["notes"] = json!(Vec::from_iter(made.shown_before()));
         if args.out.is_none() {
             answer["n8n_credential"] = json!(credential.as_ref().map(Credential::import));
         }
@@ -103,6 +113,17 @@ pub fn lost(failure: Failure, client: Option<&Client>) -> Failure {
     Failure::new(failure.exit, what)
 }
 
+/// What was made goes unseen with the answer that holds it.
+fn unseen(failure: Failure, record: &Tenant) -> Failure {
+    let Some(_) = record.webhook_secret else { return failure };
+    let tenant = &record.tenant_id;
+    let what = format!(
+        "{failure}\nTenant {tenant} is made, and its webhook secret was not shown: `bridgectl key rotate webhook --tenant \
+         {tenant}` makes a new one"
+    );
+    Failure::new(failure.exit, what)
+}
+
 async fn n8n_client(api: &Api, tenant: &TenantId) -> Result<Client, Failure> {
     let body = json!({ "name": "n8n", "kind": "service_account", "tenants": [tenant], "scopes": N8N_SCOPES });
     Ok(api.post::<Client>("/pulsar/clients", body.to_string()).await?.read)
@@ -113,14 +134,29 @@ struct Made<'a> {
     record: &'a Tenant,
     topics: &'a [String],
     client: Option<&'a Client>,
+    /// The service account that an earlier run made.
+    there: Option<&'a str>,
 }
 
 impl Made<'_> {
+    /// An earlier run may have been cut off before anybody saw its secrets.
+    fn shown_before(&self) -> Option<String> {
+        let client = self.there.map(|id| format!("bridgectl client rotate {id}"));
+        let webhook = self.record.webhook_secret.is_none();
+        let webhook = webhook.then(|| format!("bridgectl key rotate webhook --tenant {}", self.tenant));
+        let commands: Vec<_> = client.into_iter().chain(webhook).collect();
+        (!commands.is_empty())
+            .then(|| format!("secrets were shown when they were made; new ones: {}", commands.join(", ")))
+    }
+
     fn text(&self, credential: Option<&Credential>, out: Option<&std::path::Path>) -> String {
-        let Self { tenant, record, topics, client } = self;
+        let Self { tenant, record, topics, client, .. } = self;
+        let before = self.shown_before();
         let outcome = record.outcome.as_deref().unwrap_or("unchanged");
         if outcome == "unchanged" && topics.is_empty() && client.is_none() {
-            return format!("nothing to change for tenant {tenant}");
+            let mut lines = vec![format!("nothing to change for tenant {tenant}")];
+            lines.extend(before);
+            return lines.join("\n");
         }
         let mut lines = vec![
             format!("tenant {tenant} {outcome}"),
@@ -155,6 +191,7 @@ impl Made<'_> {
         if client.is_some() || record.webhook_secret.is_some() {
             lines.push("\nThe secrets are shown this once.".to_owned());
         }
+        lines.extend(before.map(|line| format!("\nof an earlier run: {line}")));
         lines.join("\n")
     }
 }
@@ -171,7 +208,8 @@ mod tests {
         let client: Option<Client> = client.map(|client| serde_json::from_str(client).unwrap());
         let api = Api::at("http://127.0.0.1:8000");
         let credential = client.as_ref().and_then(|client| Credential::of(client, &api));
-        Made { tenant: &tenant, record: &record, topics: &topics, client: client.as_ref() }
+        let there = (client.is_none()).then_some("svc_abcdefghij12");
+        Made { tenant: &tenant, record: &record, topics: &topics, client: client.as_ref(), there }
             .text(credential.as_ref(), None)
     }
 
@@ -191,7 +229,23 @@ mod tests {
     #[test]
     fn a_second_run_says_that_nothing_changed() {
         let record = r#"{"tenant_id":"acme","state":"active","outcome":"unchanged","in_effect":true}"#;
-        assert_eq!(shown(record, &[], None), "nothing to change for tenant acme");
+        insta::assert_snapshot!(shown(record, &[], None), @"
+        nothing to change for tenant acme
+        secrets were shown when they were made; new ones: bridgectl client rotate svc_abcdefghij12, bridgectl key rotate webhook --tenant acme
+        ");
+    }
+
+    #[test]
+    fn a_failure_tells_of_the_secret_that_nobody_saw() {
+        let record =
+            r#"{"tenant_id":"acme","state":"active","outcome":"created","webhook_secret":"whsec_AAAA"}"#;
+        let record: Tenant = serde_json::from_str(record).unwrap();
+        let failure = unseen(Failure::new(Exit::Unavailable, "the bridge did not answer"), &record);
+        assert_eq!(failure.exit, Exit::Unavailable);
+        insta::assert_snapshot!(failure, @"
+        the bridge did not answer
+        Tenant acme is made, and its webhook secret was not shown: `bridgectl key rotate webhook --tenant acme` makes a new one
+        ");
     }
 
     #[test]
@@ -202,6 +256,8 @@ mod tests {
           limits   none
           broker   changed, 1 in all
             let role bridge-publisher produce on acme/workflows
+
+        of an earlier run: secrets were shown when they were made; new ones: bridgectl client rotate svc_abcdefghij12, bridgectl key rotate webhook --tenant acme
         ");
     }
 }

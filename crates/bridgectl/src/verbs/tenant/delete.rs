@@ -50,25 +50,22 @@ pub async fn run(client: &Client, setup: &Setup, args: Args, json: bool) -> Resu
         true => None,
         false => Some(Broker::open(&setup.load()?, None)?),
     };
+    if let Some(file) = &args.export {
+        writable(file)?;
+    }
     let what = format!(
         "This removes tenant {tenant}: its executions, payloads, credentials, keys{}.",
         if broker.is_some() { " and topics" } else { "" }
     );
     confirm(tenant.as_str(), args.confirm.as_deref(), &what)?;
-    if let Some(file) = args.export.as_deref().filter(|file| file.exists()) {
-        let fix = format!(
-            "{} is there already; of an earlier run it may be the only copy left: give another name, or leave --export out",
-            file.display()
-        );
-        return Err(Failure::new(Exit::Usage, fix));
-    }
-    let removed = match drain(client, &args).await {
+    let deadline = Instant::now() + Duration::from_secs(args.wait);
+    let removed = match drain(client, &args, deadline).await {
         Ok(()) => {
             let exported = match &args.export {
                 Some(file) => Some(export(client, tenant, file).await?),
                 None => None,
             };
-            Some((remove(client, tenant).await?, exported))
+            Some((remove(client, &args, deadline).await?, exported))
         }
         // A run before this one came to the broker and no further.
         Err(failure) if failure.exit == Exit::NotFound && broker.is_some() => None,
@@ -91,6 +88,22 @@ pub async fn run(client: &Client, setup: &Setup, args: Args, json: bool) -> Resu
         return Ok(answer.to_string());
     }
     Ok(told(tenant, &records, exported, args.export.as_deref(), &at_the_broker))
+}
+
+/// Known before the tenant is marked: from then on it accepts nothing.
+fn writable(file: &Path) -> Result<(), Failure> {
+    let name = file.display();
+    if file.exists() {
+        let fix = format!(
+            "{name} is there already; of an earlier run it may be the only copy left: give another name, or leave --export out"
+        );
+        return Err(Failure::new(Exit::Usage, fix));
+    }
+    // The parent of a bare name is "".
+    match file.parent() {
+        Some(dir) if dir.as_os_str().is_empty() || dir.is_dir() => Ok(()),
+        _ => Err(Failure::new(Exit::Usage, format!("the directory of {name} is not there; make it first"))),
+    }
 }
 
 fn told(
@@ -122,9 +135,9 @@ async fn ask(client: &Client, tenant: &TenantId, abandon: bool, remove: bool) ->
     Ok(client.delete::<Deletion>(&path(tenant), &query).await?.read)
 }
 
-/// Until nothing of it lives and every daemon refuses it.
-async fn drain(client: &Client, args: &Args) -> Result<(), Failure> {
-    let (tenant, deadline) = (&args.tenant, Instant::now() + Duration::from_secs(args.wait));
+/// Until nothing of it lives, and nothing can come to life: every daemon refuses it, what was being accepted is over.
+async fn drain(client: &Client, args: &Args, deadline: Instant) -> Result<(), Failure> {
+    let tenant = &args.tenant;
     let mut progress: Option<(Progress, u64)> = None;
     loop {
         let now = ask(client, tenant, args.abandon, false).await?;
@@ -135,12 +148,7 @@ async fn drain(client: &Client, args: &Args) -> Result<(), Failure> {
             return Ok(());
         }
         if Instant::now() >= deadline {
-            let what = format!(
-                "tenant {tenant} accepts nothing any more, but {} executions have not ended after {} s. Run this again \
-                 to go on waiting, or with --abandon to cancel them",
-                now.live, args.wait
-            );
-            return Err(Failure::new(Exit::Unavailable, what));
+            return Err(waited(tenant, &now, args.wait));
         }
         let (progress, most) =
             progress.get_or_insert_with(|| (Progress::new("executions ended", now.live), now.live));
@@ -150,14 +158,32 @@ async fn drain(client: &Client, args: &Args) -> Result<(), Failure> {
     }
 }
 
-async fn remove(client: &Client, tenant: &TenantId) -> Result<Value, Failure> {
-    let done = ask(client, tenant, false, true).await?;
-    match done.removed {
-        Some(removed) => Ok(removed),
-        None => {
-            let what = format!("tenant {tenant} came to life again while it was removed; run this again");
-            Err(Failure::new(Exit::Unavailable, what))
+fn waited(tenant: &TenantId, now: &Deletion, wait: u64) -> Failure {
+    let what = match now.live {
+        0 => format!(
+            "tenant {tenant}: nothing lives, but after {wait} s it was not certain yet that no daemon accepts for it \
+             any more. Run this again to go on waiting"
+        ),
+        live => format!(
+            "tenant {tenant} accepts nothing any more, but {live} executions have not ended after {wait} s. Run this \
+             again to go on waiting, or with --abandon to cancel them"
+        ),
+    };
+    Failure::new(Exit::Unavailable, what)
+}
+
+/// Asked until it is done: the bridge may find once more that it is too early.
+async fn remove(client: &Client, args: &Args, deadline: Instant) -> Result<Value, Failure> {
+    let tenant = &args.tenant;
+    loop {
+        let now = ask(client, tenant, args.abandon, true).await?;
+        if let Some(removed) = now.removed {
+            return Ok(removed);
         }
+        if Instant::now() >= deadline {
+            return Err(waited(tenant, &now, args.wait));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
@@ -258,6 +284,16 @@ mod tests {
             }
             assert_eq!((lines.count, lines.last.as_deref(), lines.line.is_empty()), (2, Some("2"), true));
         }
+    }
+
+    #[test]
+    fn an_export_never_replaces_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("acme.ndjson");
+        assert!(writable(&file).is_ok() && writable(Path::new("no-such-file.ndjson")).is_ok());
+        std::fs::write(&file, "{}\n").unwrap();
+        assert_eq!(writable(&file).unwrap_err().exit, Exit::Usage);
+        assert_eq!(writable(&dir.path().join("none/acme.ndjson")).unwrap_err().exit, Exit::Usage);
     }
 
     #[test]

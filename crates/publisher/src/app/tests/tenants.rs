@@ -1,10 +1,16 @@
 //! What a tenant may not: when it is suspended, beyond its limits, without its data key.
 
 use super::world::*;
+use crate::accept::{Candidate, open_tenant};
+use crate::answer::Published;
 use crate::data_keys::{self, AtRest};
+use crate::parse::{self, Context};
 use bridge_protocol::ExecutionId;
+use bridge_service::Problem;
 use bridge_service::clock::entropy;
+use bridge_store::Accepted;
 use bridge_store::StoredPayload;
+use bytes::Bytes;
 use uuid::Uuid;
 
 const GOOD: &str = r#"{"workflow_id": "lead", "payload": {}}"#;
@@ -93,5 +99,60 @@ async fn a_stored_payload_opens_for_its_own_execution() {
         let unknown = data_keys::open(&world.app, &globex, id, stored(Some(Uuid::from_u128(8)))).await;
         assert_eq!(unknown.unwrap_err().status().as_u16(), 503);
         assert_eq!(data_keys::open(&world.app, &globex, id, stored(None)).await.unwrap(), sealed);
+    }
+}
+
+#[tokio::test]
+async fn what_the_database_refuses_for_its_tenant_is_told_as_ever() {
+    let world = world(Setup::default()).await;
+    let context = Context {
+        tenant: &|_| Ok(tenant_id("acme")),
+        limits: &world.app.limits,
+        now: world.app.clock.now(),
+        header_key: None,
+    };
+    let publish = parse::publish(&Bytes::from(GOOD), GOOD.as_bytes(), &context).unwrap();
+    let tenant = open_tenant(&world.app, &publish.tenant).unwrap();
+    let mut candidate = Candidate::new(&world.app, &tenant, publish, None).unwrap();
+    let fate = candidate.settle(Accepted::TenantClosed);
+    let problem = Published::new(&world.app, candidate, fate).await.unwrap_err();
+    let known = open_tenant(&world.app, &tenant_id("sleepy")).unwrap_err();
+    let told = |problem: &Problem| serde_json::to_value(problem).unwrap()["type"].clone();
+    assert_eq!((problem.status(), told(&problem)), (known.status(), told(&known)));
+}
+
+#[tokio::test]
+async fn changes_of_credentials_are_limited_by_tenant() {
+    let world = world(Setup::default()).await;
+    let put = |key| {
+        let mut request =
+            post("/pulsar/credentials/crm?tenant_id=acme", key, r#"{"kind": "bearer", "token": "t"}"#);
+        *request.method_mut() = http::Method::PUT;
+        world.send(request)
+    };
+    for _ in 0..2 {
+        assert_ne!(put(ACME).await.status, 429);
+    }
+    // The tenant's, whichever credential it uses.
+    let refused = put(BOTH).await;
+    assert_eq!(refused.problem(), (429, "/problems/rate-limited"));
+    assert_eq!(refused.header("retry-after"), "30");
+    let mut delete = get("/pulsar/credentials/crm", ACME);
+    *delete.method_mut() = http::Method::DELETE;
+    assert_eq!(world.send(delete).await.status, 429);
+    // Reading is free, and so is another tenant.
+    assert_ne!(world.send(get("/pulsar/credentials", ACME)).await.status, 429);
+    let mut other = get("/pulsar/credentials/crm?tenant_id=globex", BOTH);
+    *other.method_mut() = http::Method::DELETE;
+    assert_ne!(world.send(other).await.status, 429);
+}
+
+#[tokio::test]
+async fn an_issuer_key_is_replaced_with_time_or_at_once() {
+    let world = world(Setup::default()).await;
+    for (overlap, status) in [(0, 503), (1, 400), (900, 400), (990, 503)] {
+        let body = format!(r#"{{"key": "issuer", "overlap_seconds": {overlap}}}"#);
+        let answer = world.send(post("/pulsar/keys/rotate", ADMIN, body)).await;
+        assert_eq!(answer.status, status, "{overlap}: {}", answer.json);
     }
 }

@@ -66,20 +66,39 @@ async fn refusals_speak_oauth() {
     }
 }
 
+fn from(mut request: Request<Body>, address: &str) -> Request<Body> {
+    let peer = format!("{address}:1").parse().unwrap();
+    request.extensions_mut().insert(bridge_service::serve::Peer(peer));
+    request
+}
+
 #[tokio::test]
-async fn token_requests_are_limited_by_client_and_by_address() {
+async fn token_requests_are_limited_by_address() {
     let world = world(Setup { token_requests_per_minute: 3, ..Setup::default() }).await;
-    for _ in 0..3 {
-        assert_eq!(world.send(token(Some((CLIENT, "nps_wrong")), GRANT)).await.status, 401);
+    let good = |address: &str| from(token(Some((CLIENT, SECRET)), GRANT), address);
+    for host in 1..=3 {
+        let answer = world.send(good(&format!("[2001:db8::{host}]"))).await;
+        assert_eq!(answer.status, OK, "{}", answer.json);
     }
-    let answer = world.send(token(Some((CLIENT, SECRET)), GRANT)).await;
+    let answer = world.send(good("[2001:db8::4]")).await;
     assert_eq!((answer.status, answer.json["error"].as_str()), (429, Some("slow_down")));
     assert_eq!(answer.header("retry-after"), "20");
+    // What went well is not charged to the client, which is as welcome as ever from elsewhere.
+    for address in ["[2001:db8:0:1::1]", "203.0.113.9"] {
+        assert_eq!(world.send(good(address)).await.status, OK);
+    }
+}
 
-    // Another address meets the client's own limit.
-    let mut elsewhere = token(Some((CLIENT, SECRET)), GRANT);
-    elsewhere.extensions_mut().insert(bridge_service::serve::Peer("203.0.113.9:1".parse().unwrap()));
-    assert_eq!(world.send(elsewhere).await.status, 429);
+#[tokio::test]
+async fn a_stranger_cannot_lock_a_client_out() {
+    let world = world(Setup { token_requests_per_minute: 3, ..Setup::default() }).await;
+    for _ in 0..3 {
+        let wrong = from(token(Some((CLIENT, "nps_wrong")), GRANT), "203.0.113.9");
+        assert_eq!(world.send(wrong).await.status, 401);
+    }
+    let here = |address| world.send(from(token(Some((CLIENT, SECRET)), GRANT), address));
+    assert_eq!(here("203.0.113.9").await.status, 429);
+    assert_eq!(here("203.0.113.10").await.status, OK);
 }
 
 #[tokio::test]

@@ -111,6 +111,8 @@ pub async fn world(setup: Setup) -> World {
         tally: Tally::new(clock.clone()),
         allowances: Arc::new(Allowances::default()),
         token_requests: Throttle::per_minute(setup.token_requests_per_minute),
+        failed_logins: Throttle::per_minute(setup.token_requests_per_minute),
+        credential_changes: Throttle::per_minute(2),
         at_rest: setup.at_rest,
         store,
         directory,
