@@ -77,11 +77,13 @@ async fn read(connection: &mut PgConnection) -> Result<DirectoryRows, sqlx::Erro
     Ok(DirectoryRows {
         revision,
         now,
-        tenants: readable("tenant", tenants.into_iter().map(TenantRow::record)),
-        credentials: readable("credential", credentials.into_iter().map(CredentialRow::record)),
+        tenants: readable("tenant", tenants, |row| row.id.clone(), TenantRow::record),
+        credentials: readable("credential", credentials, |row| row.id.clone(), CredentialRow::record),
         webhook_secrets: readable(
             "webhook_secret",
-            webhook_secrets.into_iter().map(|row| {
+            webhook_secrets,
+            |row| format!("{} of {}", row.id, row.tenant_id),
+            |row| {
                 Ok(SealedRow {
                     tenant: rows::tenant(&row.tenant_id)?,
                     id: row.id,
@@ -89,36 +91,48 @@ async fn read(connection: &mut PgConnection) -> Result<DirectoryRows, sqlx::Erro
                     created_at: row.created_at,
                     ends_at: row.expires_at,
                 })
-            }),
+            },
         ),
         data_keys: readable(
             "data_key",
-            data_keys.into_iter().map(|row| {
+            data_keys,
+            |row| format!("{} of {}", row.id, row.tenant_id),
+            |row| {
                 Ok(SealedDataKey {
                     tenant: rows::tenant(&row.tenant_id)?,
                     id: row.id,
                     sealed: row.sealed,
                     retired_at: row.retired_at,
                 })
-            }),
+            },
         ),
         webhook_credentials: readable(
             "webhook_credential",
-            outgoing.into_iter().map(webhook_credentials::Row::record),
+            outgoing,
+            |row| format!("{} of {}", row.name, row.tenant_id),
+            webhook_credentials::Row::record,
         ),
         issuer_keys,
     })
 }
 
 /// A row that a newer version wrote in its own way must not keep the others, and their revocations, from being read.
-fn readable<T>(what: &'static str, rows: impl Iterator<Item = Result<T, sqlx::Error>>) -> Vec<T> {
-    rows.filter_map(|row| match row {
-        Ok(row) => Some(row),
-        Err(error) => {
-            metrics::counter!("bridge_directory_rows_unreadable_total", "what" => what).increment(1);
-            tracing::error!(%error, what, "a row of the directory is left out; another version may have written it");
-            None
+fn readable<R, T>(
+    what: &'static str,
+    rows: Vec<R>,
+    which: impl Fn(&R) -> String,
+    record: impl Fn(R) -> Result<T, sqlx::Error>,
+) -> Vec<T> {
+    let mut records = Vec::with_capacity(rows.len());
+    for row in rows {
+        let which = which(&row);
+        match record(row) {
+            Ok(record) => records.push(record),
+            Err(error) => {
+                metrics::counter!("bridge_directory_rows_unreadable_total", "what" => what).increment(1);
+                tracing::error!(%error, what, which, "a row of the directory is left out; another version may have written it");
+            }
         }
-    })
-    .collect()
+    }
+    records
 }

@@ -9,6 +9,7 @@ mod accept_fence;
 mod admin;
 mod audit;
 mod batch;
+mod cancel;
 mod claim;
 mod config;
 mod connect;

@@ -1,20 +1,16 @@
-//! The end of a tenant: what lives is cancelled, then its rows go. Both work in chunks, each a short transaction of
-//! its own, and a call that was interrupted is simply made again.
+//! The end of a tenant: its rows go when nothing of it lives any more. The work is done in chunks, each a short
+//! transaction of its own, and a call that was interrupted is simply made again.
 
-use std::collections::BTreeMap;
-
-use bridge_protocol::{TenantId, Time};
+use bridge_protocol::TenantId;
 use serde::Serialize;
 use serde_json::json;
-use sqlx::{AssertSqlSafe, PgConnection, Row};
+use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 
 use crate::admin::{Actor, AdminError, Answer, Done, Note, Outcome, conflict, step, unchanged};
-use crate::day::Day;
 use crate::partitions::partitions_of;
 use crate::tenants::lock;
-use crate::timers::partition_exists;
-use crate::{Store, StoreError, TenantState, rows, tx};
+use crate::{Store, StoreError, TenantRecord, TenantState, tx};
 
 /// How many rows went with this call; of one that was interrupted the earlier call knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -28,9 +24,7 @@ pub struct Removed {
 }
 
 /// Ids that are looked up at a time; all timers are read for it.
-const PAGE: i64 = 10_000;
-/// Executions that are cancelled in one transaction.
-const CANCELLED_AT_ONCE: usize = 500;
+pub(crate) const PAGE: i64 = 10_000;
 /// A payload may be 15 MiB, which is thousands of rows beneath.
 const LARGE_ROWS: i64 = 100;
 const SMALL_ROWS: i64 = 1_000;
@@ -48,87 +42,93 @@ const FLAT: [(&str, &str); 6] = [
     ("usage", "tenant_id, day"),
 ];
 
-pub(crate) fn cancel_sql(day: Day) -> String {
-    format!(
-        "WITH o AS MATERIALIZED (SELECT id FROM executions_{day} WHERE tenant_id = $1 AND id = ANY ($2::uuid[]) AND state < 4 ORDER BY id FOR UPDATE)
-         UPDATE executions_{day} e SET state = 7, lease_until = NULL, finished_at = now(), error = 'cancelled: its tenant is being removed'
-           FROM o WHERE e.tenant_id = $1 AND e.id = o.id RETURNING e.due_at, e.id",
-        day = day.suffix()
-    )
-}
-
 impl Store {
-    /// Cancels what lives, also what is running: its consumer finds its fence lost. Returns how many.
-    pub async fn cancel_live(&self, actor: &Actor, tenant: &TenantId) -> Result<u64, AdminError> {
-        if self.tenant(tenant).await?.is_none() {
-            return Err(AdminError::NotFound);
+    /// Neither may anything be cancelled nor removed beside an accept that is still on its way.
+    pub(crate) async fn refuse_while_accepting(&self, tenant: &TenantId) -> Result<(), AdminError> {
+        if self.accepts_are_over(tenant).await? {
+            return Ok(());
         }
-        let live = self.live_count(tenant).await?;
-        if live == 0 {
-            return Ok(0);
-        }
-        // Said before it is done, so that no cancellation goes unsaid.
-        let after = json!({ "cancels": live });
-        self.write_audit(actor, "tenant.delete", Some(tenant), tenant.as_str(), None, Some(after)).await?;
-        let mut cancelled = 0;
-        let mut last = Uuid::nil();
-        loop {
-            let page = sqlx::query_scalar!(
-                "SELECT execution_id FROM timers WHERE tenant_id = $1 AND execution_id > $2 ORDER BY execution_id LIMIT $3",
-                tenant.as_str(),
-                last,
-                PAGE
-            )
-            .fetch_all(&self.batch_pool)
-            .await
-            .map_err(|source| StoreError::Statement { name: "cancel_live.page", source })?;
-            let Some(end) = page.last() else { return Ok(cancelled) };
-            last = *end;
-            let mut by_day: BTreeMap<Day, Vec<Uuid>> = BTreeMap::new();
-            for id in page {
-                let execution = rows::execution_id(id)
-                    .map_err(|source| StoreError::Statement { name: "cancel_live.page", source })?;
-                by_day.entry(Day::of(execution)).or_default().push(id);
+        Err(AdminError::Conflict(format!(
+            "tenant {tenant} was closed a moment ago, and what was accepted just before may still come; run the call \
+             again in {} seconds",
+            self.config.statement_timeout.as_secs() + 2
+        )))
+    }
+
+    /// The live executions by the executions themselves, whatever the timers say. Reads all that the tenant has.
+    pub(crate) async fn live_ids(&self, tenant: &TenantId) -> Result<Vec<Uuid>, StoreError> {
+        let mut live = Vec::new();
+        for partition in self.partitions("executions").await? {
+            let sql = format!(
+                "WITH s AS (SELECT id, state FROM {partition} WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3)
+                 SELECT (SELECT id FROM s ORDER BY id DESC LIMIT 1) AS last, ARRAY(SELECT id FROM s WHERE state < 4) AS live"
+            );
+            let sql = sql.as_str();
+            let mut last = Uuid::nil();
+            loop {
+                let found: (Option<Uuid>, Vec<Uuid>) = tx::transaction(
+                    &self.batch_pool,
+                    "live_ids",
+                    self.transaction_limit(),
+                    |connection, _| {
+                        Box::pin(async move {
+                            let found = sqlx::query_as(AssertSqlSafe(sql.to_owned()))
+                                .bind(tenant.as_str())
+                                .bind(last)
+                                .bind(PAGE)
+                                .fetch_one(connection)
+                                .await;
+                            // Retention took the whole day meanwhile.
+                            if found.as_ref().is_err_and(undefined_table) {
+                                Ok((None, Vec::new()))
+                            } else {
+                                found
+                            }
+                        })
+                    },
+                )
+                .await?;
+                live.extend(found.1);
+                let Some(end) = found.0 else { break };
+                last = end;
             }
-            for (day, ids) in &by_day {
-                for ids in ids.chunks(CANCELLED_AT_ONCE) {
-                    cancelled += tx::transaction(
-                        &self.batch_pool,
-                        "cancel_live",
-                        self.transaction_limit(),
-                        |connection, _| Box::pin(cancel(connection, *day, tenant, ids)),
-                    )
-                    .await?;
-                }
-            }
         }
+        Ok(live)
+    }
+
+    async fn partitions(&self, table: &'static str) -> Result<Vec<String>, StoreError> {
+        tx::transaction(&self.pool, "sweep.partitions", self.transaction_limit(), |connection, _| {
+            Box::pin(partitions_of(connection, table))
+        })
+        .await
     }
 
     /// Removes a tenant that is being deleted and has nothing live: all its rows but the audit log's. A tenant that is
     /// not there (any more) is Unchanged.
     pub async fn remove_tenant(&self, actor: &Actor, tenant: &TenantId) -> Result<Done<Removed>, AdminError> {
         let mut removed = Removed::default();
-        match self.tenant(tenant).await? {
-            Some(record) if record.state == TenantState::Deleting => {}
+        let seen = match self.tenant(tenant).await? {
+            Some(record) if record.state == TenantState::Deleting => record,
             Some(_) => return Err(AdminError::Conflict(not_deleting(tenant))),
             None => {
                 let revision = self.directory_revision().await?;
                 return Ok(Done { outcome: Outcome::Unchanged, revision, value: removed });
             }
-        }
-        let live = self.live_count(tenant).await?;
+        };
+        self.refuse_while_accepting(tenant).await?;
+        // After that fence nothing new can come. A live execution keeps all that the tenant has in its place.
+        let live = self.live_ids(tenant).await?.len();
         if live > 0 {
             return Err(AdminError::Conflict(format!(
                 "tenant {tenant} has {live} live executions; wait for their end or cancel them"
             )));
         }
-        removed.executions = self.sweep_days(tenant, "executions", "state >= 4", SMALL_ROWS).await?;
-        // What is left lives: a publisher that did not know yet took it. Nothing of it may be touched.
+        removed.executions = self.sweep_days(&seen, "executions", "state >= 4", SMALL_ROWS).await?;
         if self.has_executions(tenant).await? {
-            return Err(AdminError::Conflict(accepted_late(tenant)));
+            return Err(AdminError::Conflict(still_live(tenant)));
         }
         for (table, at_once) in BY_DAY {
-            let gone = self.sweep_days(tenant, table, "true", at_once).await?;
+            let gone = self.sweep_days(&seen, table, "true", at_once).await?;
             match table {
                 "payloads" => removed.payloads = gone,
                 "results" => removed.results = gone,
@@ -136,7 +136,7 @@ impl Store {
             }
         }
         for (table, key) in FLAT {
-            self.sweep_flat(tenant, table, key).await?;
+            self.sweep_flat(&seen, table, key).await?;
         }
         self.administer("tenant.remove", |connection, _| Box::pin(remove(connection, actor, tenant, removed)))
             .await
@@ -145,18 +145,13 @@ impl Store {
     /// Partition by partition, by id: rows that went are not passed again.
     async fn sweep_days(
         &self,
-        tenant: &TenantId,
+        seen: &TenantRecord,
         table: &'static str,
         condition: &'static str,
         at_once: i64,
-    ) -> Result<u64, StoreError> {
-        let partitions =
-            tx::transaction(&self.pool, "sweep.partitions", self.transaction_limit(), |connection, _| {
-                Box::pin(partitions_of(connection, table))
-            })
-            .await?;
+    ) -> Result<u64, AdminError> {
         let mut gone = 0;
-        for partition in partitions {
+        for partition in self.partitions(table).await? {
             let sql = format!(
                 "DELETE FROM {partition} WHERE tenant_id = $1 AND id IN
                    (SELECT DISTINCT id FROM {partition} WHERE tenant_id = $1 AND id > $2 AND {condition} ORDER BY id LIMIT $3) RETURNING id"
@@ -164,20 +159,28 @@ impl Store {
             let mut last = Uuid::nil();
             loop {
                 let sql = sql.as_str();
-                let ids: Vec<Uuid> =
+                let ids: Option<Vec<Uuid>> =
                     tx::transaction(&self.batch_pool, "sweep", self.transaction_limit(), |connection, _| {
                         Box::pin(async move {
+                            if !stands(connection, seen).await? {
+                                return Ok(None);
+                            }
                             let gone = sqlx::query_scalar(AssertSqlSafe(sql.to_owned()))
-                                .bind(tenant.as_str())
+                                .bind(seen.id.as_str())
                                 .bind(last)
                                 .bind(at_once)
                                 .fetch_all(connection)
                                 .await;
                             // Retention took the whole day meanwhile.
-                            if gone.as_ref().is_err_and(undefined_table) { Ok(Vec::new()) } else { gone }
+                            if gone.as_ref().is_err_and(undefined_table) {
+                                Ok(Some(Vec::new()))
+                            } else {
+                                gone.map(Some)
+                            }
                         })
                     })
                     .await?;
+                let ids = ids.ok_or_else(|| changed_meanwhile(&seen.id))?;
                 let Some(greatest) = ids.iter().max() else { break };
                 last = *greatest;
                 gone += ids.len() as u64;
@@ -188,10 +191,10 @@ impl Store {
 
     async fn sweep_flat(
         &self,
-        tenant: &TenantId,
+        seen: &TenantRecord,
         table: &'static str,
         key: &'static str,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), AdminError> {
         let sql = format!(
             "DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} WHERE tenant_id = $1 LIMIT $2)"
         );
@@ -199,15 +202,19 @@ impl Store {
         loop {
             let gone = tx::transaction(&self.pool, "sweep", self.transaction_limit(), |connection, _| {
                 Box::pin(async move {
+                    if !stands(connection, seen).await? {
+                        return Ok(None);
+                    }
                     sqlx::query(AssertSqlSafe(sql.to_owned()))
-                        .bind(tenant.as_str())
+                        .bind(seen.id.as_str())
                         .bind(SMALL_ROWS)
                         .execute(connection)
                         .await
+                        .map(|done| Some(done.rows_affected()))
                 })
             })
             .await?;
-            if gone.rows_affected() == 0 {
+            if gone.ok_or_else(|| changed_meanwhile(&seen.id))? == 0 {
                 return Ok(());
             }
         }
@@ -221,43 +228,23 @@ impl Store {
     }
 }
 
-/// Locks as finish does, executions by key and then their timers. The timers are looked for by a second statement:
-/// one that the relay re-armed while the first waited is invisible to that one.
-async fn cancel(
-    connection: &mut PgConnection,
-    day: Day,
-    tenant: &TenantId,
-    ids: &[Uuid],
-) -> Result<u64, sqlx::Error> {
-    if !partition_exists(connection, day).await? {
-        return Ok(0);
-    }
-    let ended = sqlx::query(AssertSqlSafe(cancel_sql(day)))
-        .bind(tenant.as_str())
-        .bind(ids)
-        .fetch_all(&mut *connection)
-        .await?;
-    let mut due: Vec<Option<Time>> = Vec::with_capacity(ended.len());
-    let mut ids: Vec<Uuid> = Vec::with_capacity(ended.len());
-    for row in &ended {
-        due.push(row.try_get("due_at")?);
-        ids.push(row.try_get("id")?);
-    }
-    sqlx::query!(
-        "DELETE FROM timers t USING unnest($2::timestamptz[], $3::uuid[]) AS r(due_at, id)
-          WHERE t.due_at = r.due_at AND t.tenant_id = $1 AND t.execution_id = r.id",
-        tenant.as_str(),
-        &due as &[Option<Time>],
-        &ids
+/// Whether it is still the tenant that was seen, in its state: another call may have removed it meanwhile and somebody
+/// made a new one of its name, or it was resumed. The lock holds that off until the transaction ends.
+pub(crate) async fn stands(connection: &mut PgConnection, seen: &TenantRecord) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        "SELECT id FROM tenants WHERE id = $1 AND created_at = $2 AND state = $3 FOR SHARE",
+        seen.id.as_str(),
+        seen.created_at,
+        seen.state.code()
     )
-    .execute(connection)
-    .await?;
-    Ok(ended.len() as u64)
+    .fetch_optional(connection)
+    .await
+    .map(|found| found.is_some())
 }
 
 async fn has_executions(connection: &mut PgConnection, tenant: &TenantId) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT FROM executions WHERE tenant_id = $1) OR EXISTS (SELECT FROM timers WHERE tenant_id = $1) AS "any!""#,
+        r#"SELECT EXISTS (SELECT FROM executions WHERE tenant_id = $1) AS "any!""#,
         tenant.as_str()
     )
     .fetch_one(connection)
@@ -278,7 +265,7 @@ async fn remove(
         None => return unchanged(connection, removed).await,
     }
     if has_executions(connection, tenant).await? {
-        return conflict(accepted_late(tenant));
+        return conflict(still_live(tenant));
     }
     let id = tenant.as_str();
     let credentials = sqlx::query_scalar!(
@@ -316,10 +303,14 @@ fn not_deleting(tenant: &TenantId) -> String {
     format!("tenant {tenant} is not being deleted; mark it so first")
 }
 
-fn accepted_late(tenant: &TenantId) -> String {
-    format!(
-        "tenant {tenant} got a new execution in the last moment; wait for its end or cancel it, then run this again"
-    )
+fn still_live(tenant: &TenantId) -> String {
+    format!("tenant {tenant} has executions yet; wait for their end or cancel them, then run this again")
+}
+
+pub(crate) fn changed_meanwhile(tenant: &TenantId) -> AdminError {
+    AdminError::Conflict(format!(
+        "tenant {tenant} was changed or removed meanwhile; look at it and run this again"
+    ))
 }
 
 fn undefined_table(error: &sqlx::Error) -> bool {

@@ -317,7 +317,7 @@ async fn update(
 ) -> Result<TenantRecord, sqlx::Error> {
     sqlx::query_as!(
         TenantRow,
-        "UPDATE tenants SET state = $2, requests_per_second = $3, burst = $4, open_executions = $5, payload_bytes_per_day = $6, changed_at = now()
+        "UPDATE tenants SET state = $2, requests_per_second = $3, burst = $4, open_executions = $5, payload_bytes_per_day = $6, changed_at = clock_timestamp()
          WHERE id = $1 RETURNING *",
         tenant.as_str(),
         state.code(),

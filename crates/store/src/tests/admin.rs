@@ -83,6 +83,7 @@ async fn each_change_is_made_once() {
     assert_eq!(twice!(t, Changed, s.destroy_data_keys(a, acme)).value, 1);
     twice!(t, Changed, s.delete_webhook_credential(a, acme, "crm"));
     twice!(t, Changed, s.mark_deleting(a, acme));
+    t.calm().await;
     twice!(t, Changed, s.remove_tenant(a, acme));
 
     let log = s.audit(&AuditFilter { limit: 100, ..AuditFilter::default() }).await.unwrap();

@@ -31,6 +31,36 @@ async fn the_directory_holds_what_lives() {
 }
 
 #[tokio::test]
+async fn a_row_of_another_version_is_left_out_and_nothing_else() {
+    let t = open().await;
+    let (s, a) = (&t.store, &actor());
+    for tenant in ["acme", "umbra"] {
+        t.tenant(tenant).await;
+        s.add_webhook_secret(a, &named(tenant), id(), vec![1], Duration::ZERO).await.unwrap();
+        s.add_data_key(a, &named(tenant), id(), vec![1]).await.unwrap();
+        s.put_webhook_credential(a, &named(tenant), "crm", "basic", vec![1]).await.unwrap();
+    }
+    for n in 1..5 {
+        s.create_credential(a, &credential(&format!("svc_{n}"), &["acme"], n)).await.unwrap();
+    }
+    for bad in [
+        "UPDATE tenants SET state = 9 WHERE id = 'umbra'",
+        "UPDATE credentials SET scopes = scopes | 256 WHERE id = 'svc_1'",
+        "UPDATE credentials SET kind = 9 WHERE id = 'svc_2'",
+        "UPDATE credentials SET tenants = ARRAY['Not A Tenant'] WHERE id = 'svc_3'",
+        "UPDATE webhook_secrets SET tenant_id = 'Not A Tenant' WHERE tenant_id = 'umbra'",
+        "UPDATE data_keys SET tenant_id = 'Not A Tenant' WHERE tenant_id = 'umbra'",
+        "UPDATE webhook_credentials SET tenant_id = 'Not A Tenant' WHERE tenant_id = 'umbra'",
+    ] {
+        t.sql(bad).await;
+    }
+    let rows = s.directory().await.unwrap();
+    assert_eq!(rows.tenants.iter().map(|row| row.id.as_str()).collect::<Vec<_>>(), ["acme"]);
+    assert_eq!(rows.credentials.iter().map(|row| row.id.as_str()).collect::<Vec<_>>(), ["svc_4"]);
+    assert_eq!([rows.webhook_secrets.len(), rows.data_keys.len(), rows.webhook_credentials.len()], [1; 3]);
+}
+
+#[tokio::test]
 async fn a_thousand_tenants_load_at_once() {
     let t = open().await;
     let store = &t.store;

@@ -141,6 +141,11 @@ impl TestStore {
         self.store.put_tenant(&actor(), &named(tenant), None, None, None).await.unwrap().value
     }
 
+    /// As if every tenant had been closed long ago: no statement can have begun before that.
+    pub async fn calm(&self) {
+        self.sql("UPDATE tenants SET changed_at = now() - interval '1 hour'").await;
+    }
+
     /// The directory's revision and the length of the audit log: what every change steps once.
     pub async fn trail(&self) -> (i64, i64) {
         let revision = self.store.directory_revision().await.unwrap();

@@ -4,7 +4,7 @@
 use bridge_protocol::Evidence;
 
 use super::*;
-use crate::{Day, accept, claim as claiming, connect, finish as finishing, removal, reschedule, timers};
+use crate::{Day, accept, cancel, claim as claiming, connect, finish as finishing, reschedule, timers};
 
 async fn connection(t: &TestStore) -> PgConnection {
     connect::connect(&connect::batch_options(&StoreConfig::new(t.url.clone())).unwrap()).await.unwrap()
@@ -42,7 +42,7 @@ async fn hot_statements_touch_one_day_by_its_key() {
         (finishing::sql(day), format!("{keys}, {}", none(11))),
         (finishing::now_sql(day), keys.to_owned()),
         (reschedule::sql(day), format!("{keys}, {}", none(6))),
-        (removal::cancel_sql(day), keys.replace("ARRAY['acme']", "'acme'")),
+        (cancel::cancel_sql(day), keys.replace("ARRAY['acme']", "'acme'")),
         (timers::join_sql(day), format!("NULL, {keys}")),
         (timers::move_sql(day), format!("NULL, {keys}, {}", none(3))),
         (timers::end_sql(day), format!("NULL, {keys}, {}", none(2))),

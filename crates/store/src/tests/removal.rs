@@ -2,6 +2,7 @@
 
 use bridge_protocol::{Evidence, Reason, State, TimerDecision};
 use chrono::TimeDelta;
+use tokio_util::sync::CancellationToken;
 
 use super::admin::credential;
 use super::*;
@@ -85,6 +86,10 @@ async fn removal_takes_every_row_of_the_tenant_and_none_of_another() {
 
     assert!(matches!(s.remove_tenant(a, acme).await, Err(AdminError::Conflict(_))), "not marked");
     s.mark_deleting(a, acme).await.unwrap();
+    let early = s.cancel_live(a, acme).await;
+    assert!(matches!(early, Err(AdminError::Conflict(_))), "closed a moment ago: {early:?}");
+    assert!(matches!(s.remove_tenant(a, acme).await, Err(AdminError::Conflict(_))), "closed a moment ago");
+    t.calm().await;
     assert_eq!(s.live_count(acme).await.unwrap(), 1);
     assert!(matches!(s.remove_tenant(a, acme).await, Err(AdminError::Conflict(_))), "one lives");
     assert_eq!(rows_of(&t, "acme").await, before);
@@ -118,6 +123,7 @@ async fn removal_goes_on_where_it_was_interrupted_and_never_touches_what_came_la
     let many = 1_200;
     futures::future::join_all((0..many).map(|_| t.accepted())).await;
     s.mark_deleting(a, acme).await.unwrap();
+    t.calm().await;
     assert_eq!(s.cancel_live(a, acme).await.unwrap(), many);
     // As if half of the executions went before a crash.
     t.sql("DELETE FROM executions WHERE id IN (SELECT id FROM executions ORDER BY id LIMIT 600)").await;
@@ -126,11 +132,12 @@ async fn removal_goes_on_where_it_was_interrupted_and_never_touches_what_came_la
     let late = t.accepted().await;
     t.sql("UPDATE tenants SET state = 2 WHERE id = 'acme'").await;
     t.sql(&format!("DELETE FROM timers WHERE execution_id = '{}'", late.id)).await;
+    let before = rows_of(&t, "acme").await;
     assert!(matches!(s.remove_tenant(a, acme).await, Err(AdminError::Conflict(_))));
-    assert!(s.payload(acme, late.id).await.unwrap().is_some());
-    t.sql(&format!("UPDATE executions SET state = 7 WHERE id = '{}'", late.id)).await;
+    assert_eq!(rows_of(&t, "acme").await, before, "all is in its place");
+    assert_eq!(s.cancel_live(a, acme).await.unwrap(), 1, "found without its timer");
     let removed = s.remove_tenant(a, acme).await.unwrap().value;
-    assert_eq!((removed.executions, removed.payloads), (1, many + 1));
+    assert_eq!((removed.executions, removed.payloads), (601, many + 1));
     assert!(rows_of(&t, "acme").await.iter().all(|(_, count)| *count == 0));
 }
 
@@ -158,11 +165,68 @@ async fn what_is_not_active_in_the_database_gets_nothing_accepted() {
         assert_eq!(s.accept(keyed(), PATIENCE).await.unwrap(), Accepted::Replayed(first.id));
         assert_eq!(s.accept(first.clone(), PATIENCE).await.unwrap(), Accepted::New);
         assert!(!s.accepts_are_over(acme).await.unwrap(), "a statement may have begun a moment ago");
-        t.sql("UPDATE tenants SET changed_at = now() - interval '1 hour'").await;
+        t.calm().await;
         assert!(s.accepts_are_over(acme).await.unwrap());
     }
     assert_eq!(t.number("SELECT count(*) FROM executions").await, 1);
     assert_eq!(t.number("SELECT count(*) FROM idempotency_keys").await, 1);
+}
+
+#[tokio::test]
+async fn one_closed_tenant_spoils_nothing_for_the_others_of_its_batch() {
+    let t = accepting().await;
+    let of = |n: usize| NewExecution {
+        tenant: named(["acme", "globex", "nobody"][n % 3]),
+        idempotency: Some(Idempotency { key: format!("k{n}"), digest: [1; 32] }),
+        ..execution()
+    };
+    t.store.mark_deleting(&actor(), &named("globex")).await.unwrap();
+    let outcome = |n: usize| if n.is_multiple_of(3) { Accepted::New } else { Accepted::TenantClosed };
+    let outcomes = futures::future::join_all((0..99).map(|n| t.store.accept(of(n), PATIENCE))).await;
+    for (n, accepted) in outcomes.into_iter().enumerate() {
+        assert_eq!(accepted.unwrap(), outcome(n));
+    }
+    let together = t.store.accept_all((99..105).map(of).collect(), PATIENCE).await.unwrap();
+    assert_eq!(together, (99..105).map(outcome).collect::<Vec<_>>());
+    for table in ["executions", "payloads", "timers", "idempotency_keys"] {
+        assert_eq!(t.number(&format!("SELECT count(*) FROM {table}")).await, 35, "{table}");
+        let others = format!("SELECT count(*) FROM {table} WHERE tenant_id <> 'acme'");
+        assert_eq!(t.number(&others).await, 0, "{table}");
+    }
+}
+
+#[tokio::test]
+async fn an_accept_that_commits_late_is_waited_for() {
+    let t = open().await;
+    let (s, a, acme) = (&t.store, &actor(), &tenant());
+    t.tenant("acme").await;
+    let mut connection = PgConnection::connect(&t.url).await.unwrap();
+    let mut late = connection.begin().await.unwrap();
+    let new = execution();
+    crate::accept::accept(&mut late, crate::Day::of(new.id), &[&new]).await.unwrap();
+    s.mark_deleting(a, acme).await.unwrap();
+    t.calm().await;
+    assert!(!s.accepts_are_over(acme).await.unwrap(), "its COMMIT may take longer than any statement");
+    assert!(matches!(s.remove_tenant(a, acme).await, Err(AdminError::Conflict(_))));
+    late.commit().await.unwrap();
+    assert!(s.accepts_are_over(acme).await.unwrap());
+    assert!(matches!(s.remove_tenant(a, acme).await, Err(AdminError::Conflict(_))), "it lives");
+    assert_eq!(s.cancel_live(a, acme).await.unwrap(), 1);
+    s.remove_tenant(a, acme).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_lives_is_cancelled_for_closed_tenants_only() {
+    let t = open().await;
+    let (s, a, acme) = (&t.store, &actor(), &tenant());
+    t.tenant("acme").await;
+    t.accepted().await;
+    t.calm().await;
+    assert!(matches!(s.cancel_live(a, acme).await, Err(AdminError::Conflict(_))), "it is active");
+    s.put_tenant(a, acme, Some(TenantState::Suspended), None, None).await.unwrap();
+    t.calm().await;
+    assert_eq!(s.cancel_live(a, acme).await.unwrap(), 1);
+    assert_eq!(s.live_count(acme).await.unwrap(), 0);
 }
 
 #[tokio::test]
@@ -184,14 +248,19 @@ async fn cancelling_races_finish_retry_and_the_relay_without_harm() {
     let claimed = to_finish.iter().chain(&to_retry).map(|claim| t.claimed(claim.clone()));
     futures::future::join_all(claimed).await;
 
+    store.mark_deleting(&actor(), &tenant()).await.unwrap();
+    t.calm().await;
     let count = |state: State| format!("SELECT count(*) FROM executions WHERE state = {}", state.code());
-    // Once the cancellation is under way; from the other end than it and bit by bit: they meet half-way.
+    // The first are finished before the cancellation begins, the last after it is over; between, they meet.
+    let (begun, over) = (CancellationToken::new(), CancellationToken::new());
     let finishing = async {
-        while t.number(&count(State::Cancelled)).await == 0 {
-            tokio::task::yield_now().await;
-        }
         let mut outcomes = Vec::new();
-        for some in to_finish.rchunks(25) {
+        let chunks = to_finish.rchunks(25);
+        let last = chunks.len() - 1;
+        for (number, some) in chunks.enumerate() {
+            if number == last {
+                over.cancelled().await;
+            }
             outcomes.extend(
                 futures::future::join_all(some.iter().map(|claim| {
                     let ending = Ending::Succeeded { evidence: Evidence::Response, result: None };
@@ -199,6 +268,7 @@ async fn cancelling_races_finish_retry_and_the_relay_without_harm() {
                 }))
                 .await,
             );
+            begun.cancel();
         }
         outcomes
     };
@@ -216,19 +286,24 @@ async fn cancelling_races_finish_retry_and_the_relay_without_harm() {
         }
         outcomes
     };
-    let over = std::sync::atomic::AtomicBool::new(false);
     let relaying = async {
-        while !over.load(std::sync::atomic::Ordering::Relaxed) {
+        while !over.is_cancelled() {
             let again = |due: &crate::Due| Some(TimerDecision::Rearm(due.now + TimeDelta::milliseconds(1)));
             store.ring(200, again).await.unwrap();
         }
     };
     let cancelling = async {
+        begun.cancelled().await;
         let mut cancelled = 0;
         while store.live_count(&tenant()).await.unwrap() > 0 {
-            cancelled += store.cancel_live(&actor(), &tenant()).await.unwrap();
+            match store.cancel_live(&actor(), &tenant()).await {
+                Ok(some) => cancelled += some,
+                // Beside this much writing the same instant's writers are not over each time.
+                Err(AdminError::Conflict(_)) => {}
+                Err(error) => panic!("{error}"),
+            }
         }
-        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        over.cancel();
         cancelled
     };
     let (finished, retried, cancelled, ()) = tokio::join!(finishing, retrying, cancelling, relaying);
@@ -259,6 +334,8 @@ async fn a_running_execution_that_is_cancelled_fences_its_consumer() {
     t.tenant("acme").await;
     let running = claim(t.accepted().await.id, 1);
     t.claimed(running.clone()).await;
+    t.store.mark_deleting(&actor(), &tenant()).await.unwrap();
+    t.calm().await;
     assert_eq!(t.store.cancel_live(&actor(), &tenant()).await.unwrap(), 1);
     let ending = Ending::Succeeded { evidence: Evidence::Response, result: None };
     let late = t.store.finish(finish(&running, ending), PATIENCE).await.unwrap();
