@@ -106,9 +106,14 @@ start_detached() {
   local pidfile=$1 log=$2
   shift 2
   setsid "$@" >>"$log" 2>&1 </dev/null 7>&- 8>&- 9>&- &
-  echo $! >"$pidfile"
+  local pid=$!
+  echo "$pid" >"$pidfile"
   disown
+  # Until it has become the command, `pid_of` would take it for gone.
+  wait_until 10 has_become_another "$pid"
 }
+
+has_become_another() { [ ! -e "/proc/$1/exe" ] || ! [ "/proc/$1/exe" -ef "/proc/$BASHPID/exe" ]; }
 
 # stop_pid PID SIGNAL SECONDS: 1 when it is still there after that time
 stop_pid() {
