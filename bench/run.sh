@@ -4,7 +4,8 @@
 #
 #   BRIDGE_BENCH_PROFILE   cargo profile (release)
 #   BRIDGE_BENCH_SECONDS   length of each closed-loop phase (10)
-#   BRIDGE_BENCH_TENANTS   tenants of the phase that compares many to one (1000); 0 leaves it out
+#   BRIDGE_BENCH_TENANTS   tenants of phase D, which compares many to one (1000)
+#   BRIDGE_BENCH_PHASES    which phases to run (ABCD)
 set -euo pipefail
 # shellcheck source=scripts/lib/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../scripts/lib/common.sh"
@@ -14,6 +15,7 @@ set -euo pipefail
 profile=${BRIDGE_BENCH_PROFILE:-release}
 seconds=${BRIDGE_BENCH_SECONDS:-10}
 tenants=${BRIDGE_BENCH_TENANTS:-1000}
+phases=${BRIDGE_BENCH_PHASES:-ABCD}
 state=$repo/.bridge/bench
 out=$state/run
 bin=${CARGO_TARGET_DIR:-$repo/target}/${profile/#dev/debug}
@@ -158,7 +160,7 @@ verify() {
   head -n1 "$out/$name-verify.txt" | sed "s/^/       /"
 }
 
-measure() {
+measure_accepting() {
   step "A: publish only, the consumer stopped: 64, then 256 connections, $seconds s each"
   stop_pid "$(pid consumer)" TERM 100 || die "the consumer does not stop"
   load accept-64 --connections 64 --duration "$seconds"
@@ -166,23 +168,28 @@ measure() {
   step "the consumer drains what was accepted"
   start_consumer
   verify accept accept-64 accept-256
+}
+
+measure_chain() {
   step "B: publish and fire, 64 connections, $seconds s and until all are fired"
   sample_all before-chain
   load chain --connections 64 --duration "$seconds"
   verify chain chain
   sample_all after-chain
+}
+
+measure_open_loop() {
   step "C: 200 a second for 20 s, each due at its own time"
   sample_all before-open
   load open --connections 32 --rate 200 --duration 20
   verify open open
   sample_all after-open
-  sample after publisher consumer
-  [ "$tenants" -eq 0 ] || measure_tenants
 }
 
-# The same load by one tenant and spread over many, in turn, so that what else the machine does hits both.
+# The same load by one tenant and spread over many, in turn, so that what else the machine does hits both: first
+# published only, then published and fired.
 measure_tenants() {
-  local since=$SECONDS n round
+  local since=$SECONDS n
   step "D: making $tenants tenants"
   {
     printf 'defaults:\n  clients:\n    - { name: bench, kind: api_key, scopes: [publish, read] }\ntenants:\n'
@@ -191,12 +198,30 @@ measure_tenants() {
   bridgectl tenant apply --file "$out/tenants.yml" --out "$out/tenants"
   echo "$((SECONDS - since))" >"$out/tenants.seconds"
   (umask 077 && grep -rhoE 'npb_[a-z0-9]{12}_[A-Za-z0-9_-]{43}' "$out/tenants" >"$out/tokens")
-  step "D: $(wc -l <"$out/tokens") tenants in $((SECONDS - since)) s; 64 connections, one tenant and all of them in turn, twice $seconds s each"
+  step "D: $(wc -l <"$out/tokens") tenants in $((SECONDS - since)) s; 64 connections, one tenant and all of them in turn, twice $seconds s each, the consumer stopped"
+  stop_pid "$(pid consumer)" TERM 100 || die "the consumer does not stop"
+  in_turn accept
+  start_consumer
+  verify tenants accept-one-1 accept-many-1 accept-one-2 accept-many-2
+  step "D: the same, published and fired"
+  in_turn chain
+  verify tenants-chain chain-one-1 chain-many-1 chain-one-2 chain-many-2
+}
+
+in_turn() {
+  local round
   for round in 1 2; do
-    load "one-$round" --connections 64 --duration "$seconds"
-    load "many-$round" --connections 64 --duration "$seconds" --tokens "$out/tokens"
+    load "$1-one-$round" --connections 64 --duration "$seconds"
+    load "$1-many-$round" --connections 64 --duration "$seconds" --tokens "$out/tokens"
   done
-  verify tenants one-1 many-1 one-2 many-2
+}
+
+measure() {
+  case $phases in *A*) measure_accepting ;; esac
+  case $phases in *B*) measure_chain ;; esac
+  case $phases in *C*) measure_open_loop ;; esac
+  sample after publisher consumer
+  case $phases in *D*) measure_tenants ;; esac
 }
 
 finish() {

@@ -47,20 +47,26 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 /// A: the publisher alone, the consumer not started.
 fn accept(files: &Files<'_>, table: &mut Table, commits: f64) -> anyhow::Result<()> {
+    if !files.has("accept-verify.json") {
+        return Ok(());
+    }
     for connections in [64, 256] {
         let load: load::Summary = files.json(&format!("accept-{connections}.json"))?;
         let name = format!("A: durable 202s/s, {connections} connections");
         table.ratio(name, load.per_second, commits, AIM_ACCEPT);
         table.row("", format!("202: {}", load.latency_micros), "", "");
     }
+    let drain: verify::Summary = files.json("accept-verify.json")?;
+    let drained = drain.delivered() as f64 / drain.seconds_of_deliveries.max(0.001);
+    table.row("consumer draining A's backlog, fired/s", format!("{drained:.0}"), "", "");
     Ok(())
 }
 
 /// B: accepted in a closed loop and fired, until the last one has arrived.
 fn chain(files: &Files<'_>, table: &mut Table, commits: f64) -> anyhow::Result<()> {
-    let drain: verify::Summary = files.json("accept-verify.json")?;
-    let drained = drain.delivered() as f64 / drain.seconds_of_deliveries.max(0.001);
-    table.row("consumer draining A's backlog, fired/s", format!("{drained:.0}"), "", "");
+    if !files.has("chain-verify.json") {
+        return Ok(());
+    }
     let load: load::Summary = files.json("chain.json")?;
     let verify: verify::Summary = files.json("chain-verify.json")?;
     let sustained = verify.delivered() as f64 / verify.seconds_to_last_delivery.max(0.001);
@@ -73,6 +79,9 @@ fn chain(files: &Files<'_>, table: &mut Table, commits: f64) -> anyhow::Result<(
 
 /// C: 200 a second, each due at its own time.
 fn open_loop(files: &Files<'_>, table: &mut Table, commit_ms: f64) -> anyhow::Result<()> {
+    if !files.has("open-verify.json") {
+        return Ok(());
+    }
     let load: load::Summary = files.json("open.json")?;
     let verify: verify::Summary = files.json("open-verify.json")?;
     let rate = load.rate.unwrap_or_default();
@@ -89,9 +98,9 @@ fn open_loop(files: &Files<'_>, table: &mut Table, commit_ms: f64) -> anyhow::Re
     Ok(())
 }
 
-/// D: the same load by one tenant and by many, twice in turn.
+/// D: the same load by one tenant and by many, twice in turn; published only, then fired too.
 fn tenants(files: &Files<'_>, table: &mut Table) -> anyhow::Result<()> {
-    if !files.has("tenants-verify.json") {
+    if !files.has("tenants-chain-verify.json") {
         return Ok(());
     }
     let seconds: f64 =
@@ -103,18 +112,19 @@ fn tenants(files: &Files<'_>, table: &mut Table) -> anyhow::Result<()> {
         "",
         &aim(format!("< {AIM_TENANTS_SECONDS} s"), seconds < AIM_TENANTS_SECONDS),
     );
-    let rate = |who: &str| -> anyhow::Result<f64> {
-        let first: load::Summary = files.json(&format!("{who}-1.json"))?;
-        let second: load::Summary = files.json(&format!("{who}-2.json"))?;
+    let rate = |name: &str| -> anyhow::Result<f64> {
+        let first: load::Summary = files.json(&format!("{name}-1.json"))?;
+        let second: load::Summary = files.json(&format!("{name}-2.json"))?;
         Ok((first.per_second + second.per_second) / 2.0)
     };
-    let (one, all) = (rate("one")?, rate("many")?);
-    let ratio = all / one.max(0.001);
+    let (one, all) = (rate("accept-one")?, rate("accept-many")?);
+    table.ratio(format!("D: 202s/s, {many} tenants against one's {one:.0}"), all, one, AIM_MANY_TENANTS);
+    let (one, all) = (rate("chain-one")?, rate("chain-many")?);
     table.row(
-        &format!("D: 202s/s, {many} tenants against one"),
-        format!("{all:.0} against {one:.0}"),
-        &format!("{ratio:.2}"),
-        &aim(format!(">= {AIM_MANY_TENANTS}"), ratio >= AIM_MANY_TENANTS),
+        &format!("D: the same while all are fired, one's {one:.0}"),
+        format!("{all:.0}"),
+        &format!("{:.2}", all / one.max(0.001)),
+        "",
     );
     Ok(())
 }
@@ -134,6 +144,9 @@ fn processes(files: &Files<'_>, table: &mut Table) -> anyhow::Result<()> {
         );
     }
     for (phase, name) in [("chain", "B"), ("open", "C")] {
+        if !files.has(&format!("{phase}-verify.json")) {
+            continue;
+        }
         let before: Sample = files.json(&format!("before-{phase}.json"))?;
         let after: Sample = files.json(&format!("after-{phase}.json"))?;
         let executions = files.json::<verify::Summary>(&format!("{phase}-verify.json"))?.delivered().max(1);
@@ -155,7 +168,9 @@ fn accounting(files: &Files<'_>) -> anyhow::Result<ExitCode> {
     let (mut accepted, mut unaccounted) = (0, 0);
     println!("| ids | accepted | delivered | duplicates | not delivered | unaccounted for |");
     println!("|---|---|---|---|---|---|");
-    for (phase, name) in [("accept", "A"), ("chain", "B"), ("open", "C"), ("tenants", "D")] {
+    for (phase, name) in
+        [("accept", "A"), ("chain", "B"), ("open", "C"), ("tenants", "D"), ("tenants-chain", "D, fired")]
+    {
         if !files.has(&format!("{phase}-verify.json")) {
             continue;
         }

@@ -77,6 +77,14 @@ remembered_port() {
 # log_says FILE PATTERN LINES: whether the end of a log holds PATTERN
 log_says() { grep -Eq -- "$2" <<<"$(tail -n "$3" "$1" 2>/dev/null)"; }
 
+# need_space GIB WHAT: a full disk shows late and oddly, for example as a broker that answers nothing any more
+need_space() {
+  local free
+  free=$(df --output=avail -BG "$repo" | tail -n1 | tr -dc '0-9')
+  [ "$free" -ge "$1" ] || die "$2 needs $1 GiB of disk, and $repo has $free GiB free" \
+    "Make room first: the largest are mostly target/ and .bridge/ of this checkout and of others"
+}
+
 # --- processes -------------------------------------------------------------
 
 # pid_of PIDFILE NEEDLE: the pid, only when that process lives and its command line holds NEEDLE.

@@ -105,9 +105,12 @@ pulsar_launch() {
   # C1 and the serial collector: small and quick to start. A load test takes the JVM's own choice.
   if [ "${PULSAR_FAST_JIT:-}" != 1 ]; then jvm+=(-XX:TieredStopAtLevel=1 -XX:+UseSerialGC); fi
   pulsar_conf "$state"
+  # The JVM unpacks its libraries there and leaves them when it is killed.
+  rm -rf -- "$dir/tmp"
+  mkdir -p "$dir/tmp"
   start_detached "$state/pulsar.pid" "$state/pulsar.log" \
     java "-Xmx$heap" -XX:MaxDirectMemorySize=256m "${jvm[@]}" \
-    -Dio.netty.tryReflectionSetAccessible=true -Djava.net.preferIPv4Stack=true \
+    -Djava.io.tmpdir="$dir/tmp" -Dio.netty.tryReflectionSetAccessible=true -Djava.net.preferIPv4Stack=true \
     -Dlog4j2.is.webapp=false -Dlog4j.shutdownHookEnabled=false \
     -Dlog4j.configurationFile="$dir/log4j2.xml" \
     -Dbookkeeper.metadata.bookie.drivers=org.apache.pulsar.metadata.bookkeeper.PulsarMetadataBookieDriver \

@@ -14,9 +14,9 @@ impl Table {
         self.rows.push([what.to_owned(), measured.into(), ratio.to_owned(), aim.to_owned()]);
     }
 
-    /// A rate beside the rate of commits it is compared with.
-    pub fn ratio(&mut self, what: String, rate: f64, commits: f64, aim: f64) {
-        let ratio = rate / commits.max(1.0);
+    /// A rate beside the one it is compared with.
+    pub fn ratio(&mut self, what: String, rate: f64, base: f64, aim: f64) {
+        let ratio = rate / base.max(1.0);
         let met = if ratio >= aim { "met" } else { "missed" };
         self.rows.push([what, format!("{rate:.0}"), format!("{ratio:.2}"), format!(">= {aim}: {met}")]);
     }
