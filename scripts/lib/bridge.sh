@@ -82,26 +82,28 @@ bind = "127.0.0.1:$consumer"
 [webhook]
 default_url = "http://127.0.0.1:$endpoint/webhook/{workflow_id}"
 n8n_base_url = "$n8n"
-
-# Two workflows that fail, with retries short enough to watch.
-[[routes]]
-tenant = "$first_tenant"
-workflow = "flaky"
-retry = { max_attempts = 3, base_ms = 200, factor = 2.0, max_ms = 2000 }
-
-[[routes]]
-tenant = "$first_tenant"
-workflow = "broken"
-retry = { max_attempts = 2, base_ms = 100, factor = 2.0, max_ms = 1000 }
 TOML
-  [ -z "$n8n" ] || cat <<TOML
+}
 
-# The workflow of that name in the n8n of --n8n.
-[[routes]]
-tenant = "$first_tenant"
-workflow = "receiver"
-webhook_url = "$n8n/webhook/receiver"
-TOML
+# Two workflows that fail, with retries short enough to watch, and the one of the n8n of --n8n.
+demo_routes() {
+  cat <<YAML
+# Written by scripts/up; applied with: bridgectl route apply -f .bridge/routes.yml
+workflows:
+  flaky:
+    retry: { max_attempts: 3, base_ms: 200, factor: 2.0, max_ms: 2000 }
+  broken:
+    retry: { max_attempts: 2, base_ms: 100, factor: 2.0, max_ms: 1000 }
+YAML
+  [ -z "$1" ] || cat <<YAML
+  receiver:
+    webhook_url: $1/webhook/receiver
+YAML
+}
+
+apply_routes() {
+  demo_routes "$(n8n_url)" >"$state/routes.yml"
+  bridgectl route apply -f "$state/routes.yml"
 }
 
 bridge_env() {

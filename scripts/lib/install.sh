@@ -10,7 +10,7 @@ java_is_recent() {
   [[ $major =~ ^[0-9]+$ ]] && [ "$major" -ge 17 ]
 }
 
-# missing_packages [npm] [n8n]: one line for each missing thing: package, megabytes to fetch, what for.
+# missing_packages [npm] [python] [n8n]: one line for each missing thing: package, megabytes to fetch, what for.
 missing_packages() {
   local wanted=" $* "
   postgres_bin >/dev/null || echo "postgresql 70 the Postgres server, as a private cluster"
@@ -22,6 +22,7 @@ missing_packages() {
   perl_signs || echo "perl 10 signs the broker's tokens"
   has curl || echo "curl 1 asks the parts whether they are healthy"
   if [[ $wanted == *' npm '* ]]; then has npm || echo "npm 40 fetches what runs on node"; fi
+  if [[ $wanted == *' python '* ]] && ! python_is_ready; then echo "python3-venv 20 runs what tests the API by its description"; fi
   if [[ $wanted == *' n8n '* ]] && ! n8n_is_installed; then
     has make && has g++ || echo "g++ 40 compiles n8n's binding to sqlite"
     has python3 || echo "python3 20 builds n8n's binding to sqlite"

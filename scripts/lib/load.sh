@@ -13,6 +13,8 @@ lib=$(dirname "${BASH_SOURCE[0]}")
 . "$lib/pulsar.sh"
 # shellcheck source=lib/node.sh
 . "$lib/node.sh"
+# shellcheck source=lib/python.sh
+. "$lib/python.sh"
 # shellcheck source=lib/oidc.sh
 . "$lib/oidc.sh"
 # shellcheck source=lib/n8n.sh

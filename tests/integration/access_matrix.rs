@@ -74,8 +74,94 @@ fn rows() -> Vec<Row> {
         row("GET", "/pulsar/executions/{id}/payload", HIDDEN, |t| {
             (format!("/pulsar/executions/{}/payload", t.execution), None)
         }),
+        row("GET", "/pulsar/executions/{id}/result", HIDDEN, |t| {
+            (format!("/pulsar/executions/{}/result", t.execution), None)
+        }),
+        // Its own token counts, and nothing else.
+        row("POST", "/pulsar/executions/{id}/result", (401, 401), |t| {
+            let path = format!("/pulsar/executions/{}/result?tenant_id={}&token=x", t.execution, t.tenant);
+            (path, Some(json!({ "status": "success" })))
+        }),
+        row("POST", "/api/v2/n8n/queue", (200, 403), |t| {
+            let body = json!({ "tenant_id": t.tenant, "workflow_id": "w", "payload": {} });
+            ("/api/v2/n8n/queue".into(), Some(body))
+        }),
+        row("GET", "/api/v2/n8n/result/{id}", HIDDEN, |t| {
+            (format!("/api/v2/n8n/result/{}", t.execution), None)
+        }),
         row("POST", "/pulsar/executions/{id}/replay", (202, 404), |t| {
             (format!("/pulsar/executions/{}/replay", t.execution), Some(json!({})))
+        }),
+        // It has ended.
+        row("POST", "/pulsar/executions/{id}/cancel", (409, 404), |t| {
+            (format!("/pulsar/executions/{}/cancel", t.execution), Some(json!({})))
+        }),
+        row("POST", "/pulsar/replay", (200, 403), |t| {
+            let body = json!({ "filter": { "state": "failed" }, "dry_run": true });
+            (format!("/pulsar/replay?tenant_id={}", t.tenant), Some(body))
+        }),
+        row("POST", "/pulsar/cancel", (200, 403), |t| {
+            (format!("/pulsar/cancel?tenant_id={}", t.tenant), Some(json!({ "dry_run": true })))
+        }),
+        row("GET", "/pulsar/jobs", (200, 403), |t| (format!("/pulsar/jobs?tenant_id={}", t.tenant), None)),
+        row("GET", "/pulsar/jobs/{id}", (404, 403), |t| (no_job(t, ""), None)),
+        row("POST", "/pulsar/jobs/{id}/pause", (404, 403), |t| (no_job(t, "/pause"), None)),
+        row("POST", "/pulsar/jobs/{id}/resume", (404, 403), |t| (no_job(t, "/resume"), None)),
+        row("POST", "/pulsar/jobs/{id}/cancel", (404, 403), |t| (no_job(t, "/cancel"), None)),
+        row("GET", "/pulsar/dead-letters", (200, 403), |t| {
+            (format!("/pulsar/dead-letters?tenant_id={}", t.tenant), None)
+        }),
+        // It ended well.
+        row("GET", "/pulsar/dead-letters/{id}", (404, 404), |t| {
+            (format!("/pulsar/dead-letters/{}", t.execution), None)
+        }),
+        row("POST", "/pulsar/dead-letters/{id}/discard", (404, 404), |t| {
+            (format!("/pulsar/dead-letters/{}/discard", t.execution), Some(json!({ "note": "n" })))
+        }),
+        row("GET", "/pulsar/status", (200, 403), |t| {
+            (format!("/pulsar/status?tenant_id={}", t.tenant), None)
+        }),
+        row("GET", "/pulsar/admin/status", admin(200), |_| ("/pulsar/admin/status".into(), None)),
+        row("GET", "/pulsar/workflows", (200, 403), |t| {
+            (format!("/pulsar/workflows?tenant_id={}", t.tenant), None)
+        }),
+        row("PUT", "/pulsar/workflows", (200, 403), |t| {
+            (format!("/pulsar/workflows?tenant_id={}", t.tenant), Some(json!({ "dry_run": true })))
+        }),
+        row("GET", "/pulsar/workflows/{workflow_id}", (404, 403), |t| {
+            (format!("/pulsar/workflows/none?tenant_id={}", t.tenant), None)
+        }),
+        row("PUT", "/pulsar/workflows/{workflow_id}", (200, 403), |t| {
+            (format!("/pulsar/workflows/matrix?tenant_id={}", t.tenant), Some(json!({ "lane": "ai" })))
+        }),
+        row("DELETE", "/pulsar/workflows/{workflow_id}", (200, 403), |t| {
+            (format!("/pulsar/workflows/matrix?tenant_id={}", t.tenant), None)
+        }),
+        row("GET", "/pulsar/types/{type}", (404, 403), |t| {
+            (format!("/pulsar/types/none?tenant_id={}", t.tenant), None)
+        }),
+        row("PUT", "/pulsar/types/{type}", (200, 403), |t| {
+            (format!("/pulsar/types/matrix?tenant_id={}", t.tenant), Some(json!({ "lane": "ai" })))
+        }),
+        row("DELETE", "/pulsar/types/{type}", (200, 403), |t| {
+            (format!("/pulsar/types/matrix?tenant_id={}", t.tenant), None)
+        }),
+        row("GET", "/pulsar/default-route", (404, 403), |t| {
+            (format!("/pulsar/default-route?tenant_id={}", t.tenant), None)
+        }),
+        row("PUT", "/pulsar/default-route", (200, 403), |t| {
+            (format!("/pulsar/default-route?tenant_id={}", t.tenant), Some(json!({})))
+        }),
+        row("DELETE", "/pulsar/default-route", (200, 403), |t| {
+            (format!("/pulsar/default-route?tenant_id={}", t.tenant), None)
+        }),
+        row("GET", "/pulsar/holds", (200, 403), |t| (format!("/pulsar/holds?tenant_id={}", t.tenant), None)),
+        row("PUT", "/pulsar/holds/{id}", (200, 403), |t| {
+            let body = json!({ "workflow_id": "held", "reason": "r" });
+            (format!("/pulsar/holds/matrix?tenant_id={}", t.tenant), Some(body))
+        }),
+        row("DELETE", "/pulsar/holds/{id}", (404, 403), |t| {
+            (format!("/pulsar/holds/none?tenant_id={}", t.tenant), None)
         }),
         row("GET", "/pulsar/credentials", (200, 403), |t| {
             (format!("/pulsar/credentials?tenant_id={}", t.tenant), None)
@@ -126,6 +212,8 @@ fn rows() -> Vec<Row> {
         row("GET", "/health/live", admin(200), |_| ("/health/live".into(), None)),
         row("GET", "/health/ready", admin(200), |_| ("/health/ready".into(), None)),
         row("GET", "/metrics", admin(200), |_| ("/metrics".into(), None)),
+        row("GET", "/openapi.json", admin(200), |_| ("/openapi.json".into(), None)),
+        row("GET", "/docs", admin(200), |_| ("/docs".into(), None)),
         // Open, and refused for want of a grant.
         row("POST", "/oauth2/token", admin(400), |_| ("/oauth2/token".into(), None)),
         row("GET", "/.well-known/oauth-authorization-server", admin(200), |_| {
@@ -133,6 +221,10 @@ fn rows() -> Vec<Row> {
         }),
         row("GET", "/.well-known/jwks.json", admin(200), |_| ("/.well-known/jwks.json".into(), None)),
     ]
+}
+
+fn no_job(target: &Target, act: &str) -> String {
+    format!("/pulsar/jobs/00000000-0000-7000-8000-000000000000{act}?tenant_id={}", target.tenant)
 }
 
 /// A way to say who calls, and what it may.
@@ -292,8 +384,8 @@ async fn another_tenants_execution_looks_like_none() -> anyhow::Result<()> {
     let id = world.api_of(1).fire("w").await?;
     world.api_of(1).until(&id, "succeeded").await;
     let nobodys = id.replacen(&id[..2], if id.starts_with("01") { "00" } else { "01" }, 1);
-    for rest in ["", "/payload", "/replay"] {
-        let method = if rest == "/replay" { Method::POST } else { Method::GET };
+    for rest in ["", "/payload", "/replay", "/cancel"] {
+        let method = if matches!(rest, "/replay" | "/cancel") { Method::POST } else { Method::GET };
         let ask = async |id: &str| {
             let path = format!("/pulsar/executions/{id}{rest}");
             let answer = world.api.call(method.clone(), &path, None).await?;

@@ -117,7 +117,8 @@ fn dependencies_point_one_way() {
     let middle = ["bridge-protocol"];
     let all = ["bridge-protocol", "bridge-store", "bridge-bus", "bridge-webhook"];
     let daemon = ["bridge-protocol", "bridge-store", "bridge-bus", "bridge-webhook", "bridge-service"];
-    let publisher = [&daemon[..], &["bridge-access"]].concat();
+    let consumer = [&daemon[..], &["bridge-fire"]].concat();
+    let publisher = [&consumer[..], &["bridge-access"]].concat();
     allowed("bridge-protocol", &[]);
     allowed("bridge-store", &middle);
     allowed("bridge-bus", &middle);
@@ -126,7 +127,8 @@ fn dependencies_point_one_way() {
     // What it needs to know of the store it gets from the directory; its tests make the directory's rows.
     allowed("bridge-access", &["bridge-protocol", "bridge-service", "bridge-store"]);
     allowed("bridge-publisher", &publisher);
-    allowed("bridge-consumer", &daemon);
+    allowed("bridge-fire", &["bridge-protocol", "bridge-store", "bridge-webhook", "bridge-service"]);
+    allowed("bridge-consumer", &consumer);
     allowed("bridgectl", &daemon);
 }
 

@@ -51,7 +51,7 @@ async fn every_bad_field_is_named_with_its_fix() -> anyhow::Result<()> {
         ("metadata that is a list", publish(json!({ "metadata": [1] })), 400, "metadata"),
         ("NUL in metadata", publish(json!({ "metadata": { "a": "\u{0}" } })), 400, "metadata"),
         ("NUL in type", publish(json!({ "type": "a\u{0}" })), 400, "type"),
-        ("callback", publish(json!({ "completion": "callback" })), 400, "completion"),
+        ("no such completion", publish(json!({ "completion": "later" })), 400, "completion"),
         ("payload over the limit", publish(json!({ "payload": long })), 413, ""),
         ("half a body", r#"{"workflow_id": "w", "payload": {"#.to_owned(), 400, ""),
         ("no object", "\"w\"".to_owned(), 400, ""),

@@ -94,7 +94,7 @@ async fn wiped_while_executions_wait(world: &mut World, broker: &Part) -> anyhow
     broker.start_fresh().await?;
     world.every_live_execution_has_its_timer().await?;
     world.broker.provision(&world.tenant_ids()).await?;
-    world.activate("parked")?;
+    world.activate("parked").await?;
     world.consumer.start_ready(&[]).await?;
     world.publisher.ready().await;
     for id in fresh.iter().chain([&parked, &delayed]) {

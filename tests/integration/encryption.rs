@@ -42,7 +42,7 @@ async fn payloads_are_sealed_delivered_and_mixed_with_older_ones() -> anyhow::Re
     world.api.until(&again.id(), "succeeded").await;
     assert_eq!(world.endpoint.fired_of(&again.id())[0].json()["payload"]["mark"], format!("third {MARK}"));
     // The older one goes out as it was stored.
-    world.activate("held")?;
+    world.activate("held").await?;
     world.consumer.leave().await?;
     world.consumer.start_ready(&[]).await?;
     world.api.until(&clear, "succeeded").await;
@@ -62,7 +62,7 @@ async fn a_ciphertext_in_another_row_does_not_open() -> anyhow::Result<()> {
         ))
         .await?;
     world.api.expect(&moved, "dead_lettered");
-    world.activate("held")?;
+    world.activate("held").await?;
     world.consumer.leave().await?;
     world.consumer.start_ready(&[]).await?;
     let dead = world.api.until(&moved, "dead_lettered").await;
@@ -110,7 +110,7 @@ async fn data_keys_rotate_and_a_destroyed_one_takes_its_payloads_along() -> anyh
     for id in [&before, &after] {
         api.expect(id, "dead_lettered");
     }
-    world.activate("held")?;
+    world.activate("held").await?;
     world.consumer.leave().await?;
     world.consumer.start_ready(&[]).await?;
     for id in [&before, &after] {

@@ -132,6 +132,7 @@ async fn a_finish_whose_answer_is_lost_is_done() -> anyhow::Result<()> {
                 content_type: Some("application/json".to_owned()),
                 body: Bytes::from_static(b"{}"),
                 truncated: false,
+                data_key: None,
             }),
         },
         http_status: Some(200),

@@ -53,6 +53,11 @@ impl Api {
         Self { token: token.to_owned(), ..self.clone() }
     }
 
+    /// The same API of another publisher.
+    pub fn at(&self, base: &str) -> Self {
+        Self { base: base.to_owned(), ..self.clone() }
+    }
+
     /// The same API for another tenant.
     pub fn of_tenant(&self, tenant: &str, token: &str) -> Self {
         Self { tenant: tenant.to_owned(), token: token.to_owned(), ..self.clone() }

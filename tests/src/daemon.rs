@@ -149,6 +149,10 @@ impl Daemon {
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     pub fn name(&self) -> &'static str {
         self.name
     }

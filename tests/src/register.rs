@@ -1,6 +1,7 @@
 //! Writes tenants and credentials straight into the database, for tests that are about something else.
 
-use bridge_protocol::{ApiKey, Scope, Scopes, TenantId};
+use anyhow::Context;
+use bridge_protocol::{ApiKey, Route, RouteName, Scope, Scopes, TenantId, WorkflowId};
 use bridge_service::vault::{Purpose, Vault};
 use bridge_store::{Actor, CredentialKind, CredentialRecord, Store};
 use chrono::Utc;
@@ -28,6 +29,18 @@ impl Registrar {
         let sealed = self.vault.seal(&purpose, tenant.webhook_secret.as_bytes(), rand::rng());
         self.store.put_tenant(&self.actor, &id, None, None, Some((secret, sealed))).await?;
         self.key(&tenant.token, vec![id], Scopes::ALL_OF_TENANT).await
+    }
+
+    /// `lines`: the route's fields as TOML.
+    pub async fn route(&self, tenant: &TenantId, workflow: &str, lines: &str) -> anyhow::Result<()> {
+        let route: Route = toml::from_str(lines).with_context(|| format!("the route of {workflow}"))?;
+        self.put_route(tenant, workflow, &route).await
+    }
+
+    pub async fn put_route(&self, tenant: &TenantId, workflow: &str, route: &Route) -> anyhow::Result<()> {
+        let name = RouteName::Workflow(WorkflowId::parse(workflow)?);
+        self.store.put_route(&self.actor, tenant, &name, route).await?;
+        Ok(())
     }
 
     /// An administrator's API key.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bridge_protocol::{ExecutionId, Lane, PayloadHash, TenantId, WorkflowId};
+use bridge_protocol::{Completion, ExecutionId, Lane, Mode, PayloadHash, TenantId, WorkflowId};
 use bridge_store::{Claim, NewExecution};
 use bytes::Bytes;
 use chrono::Utc;
@@ -18,6 +18,8 @@ pub fn new_execution(tenant: &TenantId) -> NewExecution {
         tenant: tenant.clone(),
         workflow: WorkflowId::parse("crm-sync").unwrap(),
         lane: Lane::Long,
+        mode: Mode::Pulsar,
+        completion: Completion::Response,
         kind: None,
         psh: PayloadHash::of(&payload),
         payload,
@@ -31,6 +33,9 @@ pub fn new_execution(tenant: &TenantId) -> NewExecution {
         handed_off: true,
         decided_by: "default",
         decided_because: "built-in".to_owned(),
+        on_failure: None,
+        caused_by: None,
+        native: None,
     }
 }
 
@@ -43,6 +48,7 @@ pub fn claim(tenant: &TenantId, id: ExecutionId, attempt: u16) -> Claim {
         message_id: "1:2:-1".to_owned(),
         lease: Duration::from_secs(60),
         max_attempts: 5,
+        callback_digest: None,
     }
 }
 

@@ -107,12 +107,6 @@ impl Settings {
         for (key, value) in keys {
             writeln!(text, "{key} = {value}").unwrap();
         }
-        for tenant in &self.tenants {
-            let id = &tenant.id;
-            for (workflow, route) in &self.routes {
-                writeln!(text, "[[routes]]\ntenant = {id:?}\nworkflow = {workflow:?}\n{route}").unwrap();
-            }
-        }
         text
     }
 }

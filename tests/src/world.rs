@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use bridge_protocol::{Keyring, TenantId};
+use anyhow::Context;
+use bridge_protocol::{Keyring, Route, RouteName, TenantId, WorkflowId};
 use bridge_store::{Store, StoreConfig};
 use chrono::Utc;
 use tempfile::TempDir;
@@ -108,13 +109,17 @@ impl World {
         self.directory.path().join(name)
     }
 
-    /// The route of a workflow is active from the daemons' next start on.
-    pub fn activate(&self, workflow: &str) -> anyhow::Result<()> {
-        let file = self.directory.path().join("bridge.toml");
-        let text = std::fs::read_to_string(&file)?;
-        let held = format!("workflow = {workflow:?}\nis_active = false");
-        anyhow::ensure!(text.contains(&held), "{workflow} is not held");
-        Ok(std::fs::write(file, text.replace(&held, &format!("workflow = {workflow:?}\nis_active = true")))?)
+    /// Lifts `is_active = false` from the route of a workflow, for every tenant.
+    pub async fn activate(&self, workflow: &str) -> anyhow::Result<()> {
+        let name = RouteName::Workflow(WorkflowId::parse(workflow)?);
+        for tenant in self.tenant_ids() {
+            let row = self.store.route(&tenant, &name).await?.and_then(|row| row.route);
+            let route = row.with_context(|| format!("{workflow} has no route"))?;
+            anyhow::ensure!(!route.is_active, "{workflow} is not held");
+            let active = Route { is_active: true, ..route };
+            self.registrar.put_route(&tenant, workflow, &active).await?;
+        }
+        Ok(())
     }
 
     /// A second daemon of the same configuration.
@@ -283,6 +288,11 @@ impl Builder {
         let registrar = Registrar::new(store.clone(), &master)?;
         for tenant in &self.settings.tenants {
             registrar.tenant(tenant).await?;
+        }
+        for tenant in &self.settings.tenants {
+            for (workflow, lines) in &self.settings.routes {
+                registrar.route(&TenantId::parse(&tenant.id)?, workflow, lines).await?;
+            }
         }
         let admin_token = registrar.admin().await?;
         std::fs::write(directory.path().join("bridge.toml"), self.settings.toml(&places))?;

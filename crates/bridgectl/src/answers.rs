@@ -2,6 +2,11 @@
 //! passed over, so an older bridgectl keeps working.
 
 pub mod admin;
+pub mod dead_letters;
+pub mod holds;
+pub mod jobs;
+pub mod routes;
+pub mod status;
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -73,6 +78,11 @@ pub struct Execution {
     pub error: Option<String>,
     pub n8n_execution_id: Option<String>,
     pub route: Option<RouteTaken>,
+    pub completion: Option<String>,
+    /// The workflow that is told when it ends badly.
+    pub on_failure: Option<String>,
+    /// The execution whose bad end this one tells of.
+    pub caused_by: Option<String>,
     pub trace: Option<Trace>,
     pub metadata: Option<Box<RawValue>>,
     pub replay_of: Option<String>,
@@ -98,6 +108,7 @@ pub struct Trace {
 #[derive(Deserialize)]
 pub struct WaitingOn {
     pub kind: String,
+    pub since: Option<Time>,
     pub until: Option<Time>,
     pub detail: Option<String>,
 }
@@ -119,6 +130,42 @@ pub struct Listed {
     #[serde(default)]
     pub attempt: u16,
     pub accepted_at: Time,
+    pub finished_at: Option<Time>,
     pub reason: Option<String>,
     pub replayed_as: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub struct Cancelled {
+    pub execution_id: String,
+    pub state: String,
+    pub was: Option<String>,
+    /// What a cancellation cannot do.
+    pub note: Option<String>,
+}
+
+/// How an execution ended, or that it has not.
+#[derive(Deserialize)]
+pub struct Outcome {
+    pub execution_id: String,
+    pub state: String,
+    pub evidence: Option<String>,
+    pub attempt: Option<u16>,
+    pub result: Option<Box<RawValue>>,
+    pub content_type: Option<String>,
+    /// `base64`: the result is no text.
+    pub encoding: Option<String>,
+    #[serde(default)]
+    pub truncated: bool,
+    pub error: Option<String>,
+    pub reason: Option<String>,
+    pub http_status: Option<u16>,
+    pub n8n_execution_id: Option<String>,
+    pub finished_at: Option<Time>,
+}
+
+impl Outcome {
+    pub fn has_ended(&self) -> bool {
+        self.state.parse::<bridge_protocol::State>().is_ok_and(bridge_protocol::State::is_terminal)
+    }
 }

@@ -4,6 +4,9 @@ use std::io::{IsTerminal, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use bridge_service::clock::{Clock, SystemClock};
+use chrono::{DateTime, TimeDelta, Utc};
+
 use crate::{Exit, Failure};
 
 /// Seconds, or a number with a unit.
@@ -18,6 +21,18 @@ pub fn seconds(text: &str) -> Result<u64, String> {
     };
     let number: u64 = digits.parse().map_err(|_| "expected a whole number, e.g. 90 or 15m".to_owned())?;
     number.checked_mul(unit).ok_or_else(|| "that is too long".to_owned())
+}
+
+/// A time of day, or how long ago: 15m is a quarter of an hour before now.
+pub fn moment(text: &str) -> Result<DateTime<Utc>, String> {
+    if let Ok(at) = DateTime::parse_from_rfc3339(text) {
+        return Ok(at.to_utc());
+    }
+    let wrong =
+        || "expected a time such as 2026-11-21T10:00:00Z, or how long ago: 90s, 15m, 2h, 1d".to_owned();
+    let ago = i64::try_from(seconds(text).map_err(|_| wrong())?).map_err(|_| wrong())?;
+    let ago = TimeDelta::try_seconds(ago).ok_or_else(wrong)?;
+    SystemClock.now().checked_sub_signed(ago).ok_or_else(wrong)
 }
 
 /// A secret from a file, or from standard input: an argument would stand in the list of processes.
@@ -111,6 +126,16 @@ mod tests {
         assert!(seconds("soon").is_err());
         assert!(seconds("1.5h").is_err());
         assert!(seconds("99999999999999999999").is_err());
+    }
+
+    #[test]
+    fn a_moment_is_a_time_or_how_long_ago() {
+        assert_eq!(moment("2026-11-21T11:00:00+01:00").unwrap().to_rfc3339(), "2026-11-21T10:00:00+00:00");
+        let before = SystemClock.now() - TimeDelta::minutes(15);
+        assert!((before..before + TimeDelta::seconds(5)).contains(&moment("15m").unwrap()));
+        for text in ["yesterday", "2026-11-21", "99999999999999999s", ""] {
+            assert!(moment(text).unwrap_err().contains("15m"), "{text}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 use url::Url;
 
@@ -37,6 +38,10 @@ enum Token {
 impl Connection {
     pub fn has_token(&self) -> bool {
         self.token().is_some()
+    }
+
+    pub fn url(&self) -> Url {
+        self.url.clone()
     }
 
     fn token(&self) -> Option<Token> {
@@ -103,11 +108,16 @@ impl Client {
         path: &str,
         query: &[(&str, String)],
     ) -> Result<Answer<T>, Failure> {
-        self.send(self.http.request(Method::GET, self.url(path, query)?).timeout(ANSWER_LIMIT)).await
+        self.send(self.request(&self.http, Method::GET, path, query)?.timeout(ANSWER_LIMIT)).await
     }
 
-    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: String) -> Result<Answer<T>, Failure> {
-        self.with_body(Method::POST, path, &[], body).await
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        body: String,
+    ) -> Result<Answer<T>, Failure> {
+        self.with_body(Method::POST, path, query, body).await
     }
 
     pub async fn put<T: DeserializeOwned>(
@@ -124,7 +134,7 @@ impl Client {
         path: &str,
         query: &[(&str, String)],
     ) -> Result<Answer<T>, Failure> {
-        self.send(self.http.request(Method::DELETE, self.url(path, query)?).timeout(REMOVAL_LIMIT)).await
+        self.send(self.request(&self.http, Method::DELETE, path, query)?.timeout(REMOVAL_LIMIT)).await
     }
 
     /// Writes an answer of any length as it comes; each piece has the usual time limit.
@@ -134,8 +144,8 @@ impl Client {
         query: &[(&str, String)],
         to: &mut impl std::io::Write,
     ) -> Result<(), Failure> {
-        let request = self.streams.request(Method::GET, self.url(path, query)?);
-        let mut answer = request.bearer_auth(&self.token).send().await.map_err(|e| self.unreachable(e))?;
+        let request = self.request(&self.streams, Method::GET, path, query)?;
+        let mut answer = request.send().await.map_err(|error| self.unreachable(error))?;
         let status = answer.status();
         if !status.is_success() {
             let text = answer.text().await.map_err(|error| self.unreachable(error))?;
@@ -152,6 +162,17 @@ impl Client {
     /// A link of an answer; a bridge that does not know its public URL answers relative ones.
     pub fn absolute(&self, link: &str) -> String {
         if link.starts_with('/') { format!("{}{link}", self.base) } else { link.to_owned() }
+    }
+
+    fn request(
+        &self,
+        http: &reqwest::Client,
+        method: Method,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<reqwest::RequestBuilder, Failure> {
+        debug_assert!(crate::routes::known(&method, path), "{method} {path} is not in routes.rs");
+        Ok(http.request(method, self.url(path, query)?).bearer_auth(&self.token))
     }
 
     fn url(&self, path: &str, query: &[(&str, String)]) -> Result<Url, Failure> {
@@ -171,7 +192,7 @@ impl Client {
         query: &[(&str, String)],
         body: String,
     ) -> Result<Answer<T>, Failure> {
-        let request = self.http.request(method, self.url(path, query)?).timeout(ANSWER_LIMIT);
+        let request = self.request(&self.http, method, path, query)?.timeout(ANSWER_LIMIT);
         let request = request.header(http::header::CONTENT_TYPE, "application/json");
         self.send(request.body(body)).await
     }
@@ -185,7 +206,7 @@ impl Client {
         &self,
         request: reqwest::RequestBuilder,
     ) -> Result<Answer<T>, Failure> {
-        let answer = request.bearer_auth(&self.token).send().await.map_err(|e| self.unreachable(e))?;
+        let answer = request.send().await.map_err(|error| self.unreachable(error))?;
         let status = answer.status();
         let text = answer.text().await.map_err(|error| self.unreachable(error))?;
         if !status.is_success() {
@@ -201,10 +222,17 @@ impl Client {
     }
 }
 
+/// One segment of a path, whatever stands in it: a workflow's id may hold slashes.
+pub fn segment(text: &str) -> impl std::fmt::Display {
+    const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    utf8_percent_encode(text, PLAIN)
+}
+
 fn refusal(status: StatusCode, text: &str) -> Failure {
     let exit = match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Exit::Unauthorized,
         StatusCode::NOT_FOUND => Exit::NotFound,
+        StatusCode::CONFLICT => Exit::Conflict,
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Exit::Unavailable,
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
             Exit::Unavailable
@@ -245,7 +273,8 @@ mod tests {
 
     #[test]
     fn the_status_chooses_the_exit_code() {
-        for (status, exit) in [(401, 4), (403, 4), (404, 3), (410, 1), (429, 5), (500, 1), (503, 5)] {
+        for (status, exit) in [(401, 4), (403, 4), (404, 3), (409, 6), (410, 1), (429, 5), (500, 1), (503, 5)]
+        {
             let status = StatusCode::from_u16(status).unwrap_or_default();
             let failure = refusal(status, "<html>");
             assert_eq!(failure.exit as u8, exit, "{status}");

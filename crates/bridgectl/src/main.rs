@@ -5,27 +5,33 @@
 mod answers;
 mod args;
 mod broker;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod canned;
 mod client;
 mod failure;
 mod human;
+mod live;
 mod n8n;
 mod progress;
+mod routes;
 mod verbs;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use client::Connection;
 use failure::{Exit, Failure};
 use verbs::{
-    Setup, admin, audit, clients, credential, dlq, execution, key, migrate, publish, roles, tenant, topics,
+    Of, Setup, admin, audit, bulk, clients, completions, credential, dlq, doctor, execution, hold, job, key,
+    migrate, publish, roles, route, status, tenant, topics,
 };
 
 /// Speaks to the bridge for its operators.
 ///
-/// Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not found, 4 unauthorized,
-/// 5 unavailable (try again).
+/// Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not found, 4 unauthorized, 5 unavailable (try again),
+/// 6 conflict; all of them: bridgectl help exit-codes.
 #[derive(Parser)]
 #[command(version, name = "bridgectl")]
 struct Cli {
@@ -42,6 +48,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// The whole on one screen: daemons, breakers, what is overdue, given up, held
+    Status(Of),
+    /// Looks at everything the bridge stands on and says how to mend what it finds
+    Doctor(doctor::Args),
     /// Bring the database's schema up to date (reads the configuration, not the HTTP API)
     Migrate,
     /// The first operator (reads the configuration, not the HTTP API)
@@ -68,14 +78,38 @@ enum Verb {
     /// Who did what
     #[command(subcommand)]
     Audit(audit::Verb),
+    /// Where workflows are fired and by which rules
+    #[command(subcommand)]
+    Route(route::Verb),
     /// Publish one execution
     Publish(publish::Args),
-    /// Look at executions
+    /// Find executions, follow them, wait for one, end or repeat one
     #[command(subcommand)]
     Execution(execution::Verb),
+    /// Publish many again, as a job
+    Replay(bulk::Args),
+    /// End many, as a job
+    Cancel(bulk::Args),
+    /// Replays and cancellations of many: how far they are
+    #[command(subcommand)]
+    Job(job::Verb),
     /// Executions that were given up
     #[command(subcommand)]
     Dlq(dlq::Verb),
+    /// Fire nothing of a workflow, lane or host for now; what is published is accepted as ever
+    Hold(hold::Set),
+    /// Take a hold away; what it held is due at once
+    Release(hold::Release),
+    /// The holds that stand
+    Holds(Of),
+    /// What a shell needs to complete verbs and flags
+    Completions(completions::Args),
+    /// What the exit codes mean
+    #[command(long_about = failure::EXIT_CODES)]
+    ExitCodes,
+    /// Which routes of the bridge each verb asks
+    #[command(hide = true)]
+    Routes,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -86,7 +120,7 @@ async fn main() -> ExitCode {
     match run(cli).await {
         Ok(answer) => failure::print(&answer),
         Err(failure) => {
-            eprintln!("bridgectl: {failure}");
+            eprintln!("bridgectl: {}", human::plain(&failure.to_string()));
             failure.exit.into()
         }
     }
@@ -96,6 +130,8 @@ async fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<String, Failure> {
     let json = cli.json;
     match cli.verb {
+        Verb::Status(of) => status::run(&cli.connection.open()?, of, json).await,
+        Verb::Doctor(args) => doctor::run(&cli.setup, cli.connection, args, json).await,
         Verb::Migrate => migrate::run(&cli.setup, json).await,
         Verb::Admin(verb) => admin::run(&cli.setup, verb, json).await,
         Verb::Topics(verb) => topics::run(&cli.setup, cli.connection, verb, json).await,
@@ -107,16 +143,20 @@ async fn run(cli: Cli) -> Result<String, Failure> {
         Verb::Audit(verb) => audit::run(&cli.connection.open()?, verb, json).await,
         Verb::Publish(args) => publish::run(&cli.connection.open()?, args, json).await,
         Verb::Execution(verb) => execution::run(&cli.connection.open()?, verb, json).await,
+        Verb::Route(verb) => route::run(&cli.connection.open()?, verb, json).await,
+        Verb::Replay(args) => bulk::run(&cli.connection.open()?, bulk::Kind::Replay, args, json).await,
+        Verb::Cancel(args) => bulk::run(&cli.connection.open()?, bulk::Kind::Cancel, args, json).await,
+        Verb::Job(verb) => job::run(&cli.connection.open()?, verb, json).await,
         Verb::Dlq(verb) => dlq::run(&cli.connection.open()?, verb, json).await,
+        Verb::Hold(args) => hold::set(&cli.connection.open()?, args, json).await,
+        Verb::Release(args) => hold::release(&cli.connection.open()?, args, json).await,
+        Verb::Holds(of) => hold::list(&cli.connection.open()?, of, json).await,
+        Verb::Completions(args) => completions::run(Cli::command(), &args, json),
+        Verb::ExitCodes if json => Ok(failure::exit_codes_json()),
+        Verb::ExitCodes => Ok(failure::EXIT_CODES.to_owned()),
+        Verb::Routes => Ok(routes::as_json()),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_flags_do_not_contradict_each_other() {
-        super::Cli::command().debug_assert();
-    }
-}
+mod tests;

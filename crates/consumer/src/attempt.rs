@@ -1,35 +1,24 @@
 //! One attempt at an execution: slot, claim, fire, record.
 
-use bridge_protocol::{Reason, WorkflowId};
+use bridge_fire::{Aim, Attempt, Settlement};
+use bridge_protocol::{Completion, Reason, WorkflowId};
 use bridge_service::clock::jitter;
 use bridge_service::failpoint::hit;
 use bridge_webhook::Slot;
 use tracing::Span;
 
 use crate::claim::{self, Held};
-use crate::fire;
-use crate::job::{Aim, End, Job};
-use crate::outcome::Settlement;
+use crate::job::{End, Job};
 use crate::payload;
 use crate::record::record;
-use crate::schedule::{self, park};
-use crate::works::{LONGEST_PARK, Works};
+use crate::schedule;
+use crate::works::Works;
 
 pub async fn run(works: &Works, job: &Job) -> End {
     let guess = job.hint.clone().or_else(|| WorkflowId::parse("unnamed").ok());
     let Some(guess) = guess else { return End::Settled };
-    let aim = match Aim::of(&works.routes, &job.tenant, guess, job.lane) {
-        Ok(aim) => aim,
-        Err(error) => {
-            tracing::error!(
-                execution_id = %job.id, tenant_id = %job.tenant, %error,
-                "the route's webhook_url is not a URL: the execution waits until it is corrected"
-            );
-            return park(works, job, works.settings.slot_wait, LONGEST_PARK, "route").await;
-        }
-    };
-    let slot = match schedule::slot(works, job, &aim).await {
-        Ok(slot) => slot,
+    let (aim, slot) = match schedule::slot(works, job, &guess).await {
+        Ok(right) => right,
         Err(end) => return end,
     };
     hit("consumer.slotted");
@@ -60,6 +49,10 @@ async fn use_claim(works: &Works, job: &Job, aim: Aim, slot: Slot, held: &mut He
         return Settlement::dead(Reason::AttemptsExhausted, "claimed beyond the route's max_attempts");
     }
     let attempt = claimed.attempt;
+    let callback_url = match held.callback_url(works, job) {
+        Ok(url) => url,
+        Err(why) => return unsent(&aim, attempt, why),
+    };
     // Its room in memory is held to the end of the attempt.
     let loaded = match payload::load(works, job, held, &aim).await {
         Ok(loaded) => loaded,
@@ -67,25 +60,35 @@ async fn use_claim(works: &Works, job: &Job, aim: Aim, slot: Slot, held: &mut He
     };
     // Whoever takes over a lapsed lease must not meet a request that was sent within it.
     if held.remaining() < aim.target.timeout {
-        let delay = aim.target.retry.delay(attempt, None, jitter());
-        return Settlement::retry(&aim.target, attempt, delay, "the claim took too long; nothing was sent");
+        return unsent(&aim, attempt, "the claim took too long");
     }
-    let fired = match Box::pin(fire::fire(works, job, &aim, slot, held, loaded.bytes)).await {
+    let claimed = &held.claimed;
+    let facts = Attempt {
+        tenant: &job.tenant,
+        execution: job.id,
+        workflow: &claimed.workflow,
+        lane: claimed.lane,
+        attempt,
+        accepted_at: claimed.accepted_at,
+        metadata: claimed.metadata.as_deref(),
+        traceparent: job.traceparent.as_deref().or(claimed.traceparent.as_deref()),
+        callback_url: callback_url.as_deref(),
+    };
+    let fired = match Box::pin(works.hooks.fire(&facts, &aim, slot, loaded.bytes)).await {
         Ok(fired) => fired,
         // It came up after the claim.
-        Err(bar) => {
-            let delay = aim.target.retry.delay(attempt, None, jitter());
-            return Settlement::retry(&aim.target, attempt, delay, &format!("nothing was sent: {bar}"));
-        }
+        Err(bar) => return unsent(&aim, attempt, &bar.to_string()),
     };
     hit("consumer.fired");
-    Settlement::of(&fired, &aim.target, attempt, works.settings.max_result_bytes, jitter())
+    let settlement = Settlement::of(&fired, &aim.target, attempt, works.settings.max_result_bytes, jitter());
+    match held.claimed.completion {
+        Completion::Response => settlement,
+        Completion::Callback => settlement.by_callback(aim.target.callback_timeout),
+    }
 }
 
-/// Beyond this, opening or hashing a payload takes a worker long enough to be noticed by others.
-const HEAVY: usize = 256 << 10;
-
-/// Work over all of a payload; the runtime's other tasks move elsewhere while a large one is at it.
-pub fn heavy<T>(size: usize, work: impl FnOnce() -> T) -> T {
-    if size < HEAVY { work() } else { tokio::task::block_in_place(work) }
+/// Tried again as after a failure: the claim has counted the attempt.
+fn unsent(aim: &Aim, attempt: u16, why: &str) -> Settlement {
+    let delay = aim.target.retry.delay(attempt, None, jitter());
+    Settlement::retry(&aim.target, attempt, delay, &format!("nothing was sent: {why}"))
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bridge_fire::Aim;
+use bridge_protocol::{CallbackToken, Completion};
 use bridge_service::clock::entropy;
 use bridge_store::{Claim, ClaimAnswer, Claimed, Refusal};
 use metrics::counter;
@@ -9,7 +11,7 @@ use rand::Rng;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::job::{Aim, End, Job};
+use crate::job::{End, Job};
 use crate::record::unwritten;
 use crate::works::Works;
 
@@ -20,9 +22,26 @@ pub struct Held {
     /// On this machine's monotonic clock, counted from before the claim was sent: never later than the
     /// end that Postgres wrote down.
     lease_ends: Instant,
+    /// Proves a report of this attempt; its digest went with the claim.
+    token: CallbackToken,
 }
 
 impl Held {
+    /// Where the workflow reports its result, if that is how the execution ends.
+    ///
+    /// # Errors
+    /// When it should, and nobody told this consumer where callbacks go.
+    pub fn callback_url(&self, works: &Works, job: &Job) -> Result<Option<String>, &'static str> {
+        if self.claimed.completion == Completion::Response {
+            return Ok(None);
+        }
+        let base = works.settings.callback_base.as_deref().ok_or(NO_CALLBACKS)?;
+        // Ids and tokens are made of characters that a URL holds as they are.
+        let (base, id, tenant) = (base.trim_end_matches('/'), job.id, &job.tenant);
+        let token = self.token.expose();
+        Ok(Some(format!("{base}/pulsar/executions/{id}/result?tenant_id={tenant}&token={token}")))
+    }
+
     pub fn remaining(&self) -> Duration {
         self.lease_ends.saturating_duration_since(Instant::now())
     }
@@ -33,12 +52,16 @@ impl Held {
     }
 }
 
+const NO_CALLBACKS: &str = "this consumer does not know where callbacks go; set BRIDGE_CALLBACK_BASE_URL or \
+                           BRIDGE_PUBLIC_URL";
+
 pub async fn claim(works: &Works, job: &Job, aim: &Aim) -> Result<Held, End> {
     if works.soft.is_cancelled() {
         return Err(End::Leaving);
     }
     let lease = aim.target.timeout + works.settings.lease_margin;
     let claim_id = random_id();
+    let token = CallbackToken::generate(job.attempt, entropy());
     let row = Claim {
         tenant: job.tenant.clone(),
         id: job.id,
@@ -47,12 +70,13 @@ pub async fn claim(works: &Works, job: &Job, aim: &Aim) -> Result<Held, End> {
         message_id: job.message_id.clone(),
         lease,
         max_attempts: aim.target.retry.max_attempts,
+        callback_digest: Some(token.digest()),
     };
     let sent_at = Instant::now();
     match works.store.claim(row, works.settings.write_patience).await {
         Ok(ClaimAnswer::Claimed(claimed)) => {
             counter!("bridge_claims_total", "answer" => "claimed").increment(1);
-            Ok(Held { claimed, claim_id, lease_ends: sent_at + lease })
+            Ok(Held { claimed, claim_id, lease_ends: sent_at + lease, token })
         }
         Ok(ClaimAnswer::Refused(refusal)) => Err(refused(job, refusal)),
         Err(error) => Err(unwritten("claim", job, &error)),

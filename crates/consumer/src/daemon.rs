@@ -7,6 +7,7 @@ use anyhow::Context;
 use axum::Router;
 use axum::routing::get;
 use bridge_bus::{Admin, Subscriptions};
+use bridge_fire::Webhooks;
 use bridge_service::clock::SystemClock;
 use bridge_service::daemon::Started;
 use bridge_service::health::{Health, Weight};
@@ -14,20 +15,20 @@ use bridge_service::keyring::{KeyringFile, SharedKeyring, Use};
 use bridge_service::serve::{ServeLimits, serve};
 use bridge_service::tally::Tally;
 use bridge_service::telemetry::TelemetryGuard;
-use bridge_service::{Config, Directory, Lifecycle, heartbeat};
+use bridge_service::{Config, Directory, Lifecycle, Routing, heartbeat};
 use bridge_store::{Store, StoreError};
 use bridge_webhook::{Breakers, Slots, WebhookClient};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::bar::Said;
 use crate::data_keys::DataKeys;
 use crate::heal::Healer;
 use crate::payload::LargePayloads;
 use crate::rejected::PerMinute;
+use crate::said::{HoldsMet, Said};
 use crate::works::{Settings, Works};
-use crate::{intake, measures, readiness, signing, tenants, vitals};
+use crate::{intake, measures, readiness, release, signing, tenants, vitals};
 
 /// Deliveries between the topics' tasks and ours; each already holds a permit of its topic.
 const SINK: usize = 64;
@@ -45,12 +46,15 @@ const CLOSING: Duration = Duration::from_secs(8);
 
 pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
     let Started { config, lifecycle, telemetry, .. } = started;
+    bridge_fire::register();
     measures::register();
     let path = config.signing.keyring_file.clone().context("signing.keyring_file is missing")?;
     let keyring = KeyringFile::load(&path, Use::Verify)?;
     let algorithm = config.signing.algorithm;
     signing::check(algorithm, &keyring.shared().load(), &path)?;
-    let works = Arc::new(works(&config, keyring.shared(), &lifecycle)?);
+    let store = Store::open(config.store("bridge-consumer"))?;
+    let routing = Routing::new(store.clone(), config.route_defaults())?;
+    let works = Arc::new(works(&config, store, &routing, keyring.shared(), &lifecycle)?);
     match works.store.check().await {
         Ok(()) => {}
         // It comes up later; until then readiness says that it is missing.
@@ -59,9 +63,9 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
         }
         Err(error) => return Err(error.into()),
     }
-    // Before the first message: who is suspended, and who has which keys.
-    if let Err(error) = works.directory.refresh().await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "starting without a directory of tenants");
+    // Before the first message: where it goes, who is suspended, and who has which keys.
+    if let Err(error) = routing.first_look(&works.hooks.directory).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "starting without routes and tenants");
     }
     let bind = config.consumer.bind;
     let listener =
@@ -81,9 +85,10 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
 
     let health = Health::default();
     let postgres = health.slot("postgres", Weight::Essential, Some(PULSE_MAX_AGE));
-    let (subscribed, watcher, listed) = (subscriptions.clone(), healer.clone(), works.directory.clone());
+    let (subscribed, watcher, listed) =
+        (subscriptions.clone(), healer.clone(), works.hooks.directory.clone());
     health.source("pulsar", Weight::Essential, move || readiness::read(&subscribed, &watcher, &listed));
-    let listed = works.directory.clone();
+    let listed = works.hooks.directory.clone();
     health.source("directory", Weight::Essential, move || readiness::directory(&listed));
     let keys = works.keyring.clone();
     health.source("keyring", Weight::Helpful, move || signing::read(algorithm, &keys.load()));
@@ -93,16 +98,18 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
     let soft = lifecycle.soft.clone();
     lifecycle.spawn(serve(listener, router, SERVE_LIMITS, lifecycle.clone()));
     lifecycle.spawn(keyring.watch(soft.clone()));
-    lifecycle.spawn(works.directory.clone().watch(config.auth.directory_poll_ms.get(), soft.clone()));
+    let (every, directory) = (config.auth.directory_poll_ms.get(), works.hooks.directory.clone());
+    lifecycle.spawn(routing.clone().watch(directory, every, soft.clone()));
     lifecycle.spawn(works.tally.clone().run(works.store.clone(), soft.clone()));
-    lifecycle.spawn(beat(&works, soft.clone()));
+    lifecycle.spawn(beat(&works, &routing, subscriptions.clone(), soft.clone()));
     let following = tenants::follow(works.clone(), subscriptions.clone(), config.consumer.topic_permits);
     until(&lifecycle, following);
+    until(&lifecycle, release::follow(works.clone(), routing.changes()));
     until(&lifecycle, vitals::run(works.clone(), postgres));
     until(&lifecycle, healer.run());
     let taken = lifecycle.tracker.clone();
     lifecycle.spawn(intake::run(works.clone(), deliveries, taken, lifecycle.hard.clone()));
-    let tenants = works.directory.snapshot().tenants.len();
+    let tenants = works.hooks.directory.snapshot().tenants.len();
     tracing::info!(%bind, tenants, "consumer started");
 
     let clean = lifecycle.stop(config.consumer.drain_ms.get()).await;
@@ -116,39 +123,55 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
     Ok(telemetry)
 }
 
-fn works(config: &Config, keyring: SharedKeyring, lifecycle: &Lifecycle) -> anyhow::Result<Works> {
+fn works(
+    config: &Config,
+    store: Store,
+    routing: &Routing,
+    keyring: SharedKeyring,
+    lifecycle: &Lifecycle,
+) -> anyhow::Result<Works> {
     let consumer = &config.consumer;
-    let store = Store::open(config.store("bridge-consumer"))?;
     let clock = SystemClock::shared();
     Ok(Works {
-        directory: Directory::new(store.clone(), config.vault()?),
+        hooks: Webhooks {
+            routes: routing.table(),
+            directory: Directory::new(store.clone(), config.vault()?),
+            slots: Slots::new(config.slot_limits(), Breakers::new(config.breaker())),
+            client: WebhookClient::new(config.webhook_client())?,
+            clock: clock.clone(),
+        },
         data_keys: DataKeys::default(),
         store,
         keyring,
         names: config.topic_names(),
-        routes: config.route_table()?,
-        slots: Slots::new(config.slot_limits(), Breakers::new(config.breaker())),
-        client: WebhookClient::new(config.webhook_client())?,
-        tally: Tally::new(clock.clone()),
-        clock,
+        tally: Tally::new(clock),
         rejected: PerMinute::new(consumer.forged_per_minute),
         said: Said::default(),
+        holds: HoldsMet::default(),
         settings: Settings {
             subscription: config.pulsar.subscription.clone(),
             slot_wait: consumer.slot_wait_ms.get(),
             lease_margin: consumer.lease_margin_ms.get(),
             write_patience: config.database.write_patience_ms.get(),
             max_result_bytes: config.webhook.max_result_bytes,
+            seal_results: config.encryption.payloads,
+            callback_base: config.callback_base_url(),
         },
         large: LargePayloads::new(consumer.large_payload_bytes),
         soft: lifecycle.soft.clone(),
     })
 }
 
-fn beat(works: &Arc<Works>, stop: CancellationToken) -> impl Future<Output = ()> + use<> {
-    let (keyring, breakers) = (works.keyring.clone(), works.clone());
-    let (keys, detail) = (move || keyring.load().kids(), move || vitals::detail(&breakers));
-    heartbeat::run(works.store.clone(), "consumer", keys, works.directory.clone(), detail, stop)
+fn beat(
+    works: &Arc<Works>,
+    routing: &Routing,
+    subscriptions: Arc<Subscriptions>,
+    stop: CancellationToken,
+) -> impl Future<Output = ()> + use<> {
+    let (keyring, told) = (works.keyring.clone(), works.clone());
+    let (keys, detail) = (move || keyring.load().kids(), move || vitals::detail(&told, &subscriptions));
+    let directory = works.hooks.directory.clone();
+    heartbeat::run(works.store.clone(), "consumer", keys, directory, routing.clone(), detail, stop)
 }
 
 /// Runs to the soft stop.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bridge_fire::heavy;
 use bridge_protocol::{ExecutionId, TenantId};
 use bridge_service::Directory;
 use bridge_service::directory::KeyGone;
@@ -11,8 +12,6 @@ use bytes::Bytes;
 use metrics::counter;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
-
-use crate::attempt::heavy;
 
 #[derive(Debug, thiserror::Error)]
 pub enum NotOpened {

@@ -61,7 +61,8 @@ fn verify(works: &Works, delivery: &Delivery) -> Result<Option<Job>, Rejection> 
     let Some(address) = works.names.parse(&delivery.topic) else { return Ok(None) };
     counter!("bridge_messages_received_total", "lane" => address.lane.as_str()).increment(1);
     let keyring = works.keyring.load();
-    let claims: Claims = keyring.verify(&delivery.body, &delivery.topic, &works.names, works.clock.now())?;
+    let claims: Claims =
+        keyring.verify(&delivery.body, &delivery.topic, &works.names, works.hooks.clock.now())?;
     Ok(Some(Job::new(claims, address.lane, delivery)))
 }
 

@@ -1,11 +1,7 @@
-//! What is known of an execution before its claim, and where a route sends it.
+//! What is known of an execution before its claim.
 
 use bridge_bus::Delivery;
-use bridge_protocol::{
-    Claims, ExecutionId, Lane, PayloadHash, RouteTable, Target, TenantId, WorkflowId, logical_topic,
-};
-use bridge_webhook::SlotKey;
-use url::Url;
+use bridge_protocol::{Claims, ExecutionId, Lane, PayloadHash, TenantId, WorkflowId, logical_topic};
 
 /// How a delivery ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,28 +45,5 @@ impl Job {
             hint: property("workflow_id").and_then(|id| WorkflowId::parse(id).ok()),
             traceparent: property("traceparent").cloned(),
         }
-    }
-}
-
-/// Where a workflow's executions are fired, and by which rules.
-#[derive(Debug, Clone)]
-pub struct Aim {
-    pub workflow: WorkflowId,
-    pub target: Target,
-    pub url: Url,
-    pub key: SlotKey,
-}
-
-impl Aim {
-    pub fn of(
-        routes: &RouteTable,
-        tenant: &TenantId,
-        workflow: WorkflowId,
-        lane: Lane,
-    ) -> Result<Self, url::ParseError> {
-        let target = routes.target(tenant, &workflow, lane);
-        let url = Url::parse(&target.url)?;
-        let key = SlotKey::new(tenant, &workflow, lane, &url);
-        Ok(Self { workflow, target, url, key })
     }
 }

@@ -3,17 +3,15 @@
 
 use bridge_protocol::{Forged, Lane, Reason, Stale};
 use bridge_store::Refusal;
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 
 pub fn register() {
     describe();
     for lane in Lane::ALL {
         let lane = lane.as_str();
         counter!("bridge_messages_received_total", "lane" => lane).absolute(0);
-        for answer in ["2xx", "3xx", "4xx", "5xx", "connect_error", "no_answer", "blocked"] {
-            counter!("bridge_webhook_requests_total", "lane" => lane, "answer" => answer).absolute(0);
-        }
-        let ends = [("retrying", "none"), ("succeeded", "started"), ("succeeded", "response")];
+        let ends =
+            [("retrying", "none"), ("waiting", "none"), ("succeeded", "started"), ("succeeded", "response")];
         let dead = [
             Reason::AttemptsExhausted,
             Reason::PermanentAnswer,
@@ -59,17 +57,16 @@ pub fn register() {
 const SINGLE_COUNTERS: &[&str] = &[
     "bridge_attempts_repeated_unknown_total",
     "bridge_fences_lost_total",
+    "bridge_callbacks_first_total",
     "bridge_wrong_hints_total",
     "bridge_consumer_heals_total",
     "bridge_backlog_questions_failed_total",
-    "bridge_breaker_opened_total",
     "bridge_released_total",
     "bridge_data_keys_sought_total",
 ];
 
 const GAUGES: &[&str] = &[
     "bridge_messages_in_hand",
-    "bridge_webhooks_in_flight",
     "bridge_breakers_open",
     "bridge_global_slots_free",
     "bridge_tenants_received",
@@ -84,22 +81,20 @@ fn describe() {
         ("bridge_messages_forged_unrecorded_total", "Forged messages that were only counted"),
         ("bridge_claims_total", "Claims by their answer; every refusal is a delivery too many"),
         ("bridge_parks_total", "Messages put off without an attempt, by what they waited for"),
-        ("bridge_webhook_requests_total", "Requests sent to webhooks, by kind of answer"),
         ("bridge_attempts_total", "Attempts recorded, by what they made of the execution"),
         ("bridge_attempts_repeated_unknown_total", "Attempts repeated although the workflow may have run"),
         ("bridge_writes_failed_total", "Statements that Postgres did not take"),
         ("bridge_fences_lost_total", "Attempts that ended after their lease was taken away"),
+        ("bridge_callbacks_first_total", "Results reported before the webhook had answered"),
         ("bridge_wrong_hints_total", "Messages whose properties named another workflow than the claim"),
         ("bridge_consumer_heals_total", "Subscriptions built anew because they received nothing"),
         ("bridge_backlog_questions_failed_total", "Questions about a backlog that the broker did not answer"),
         ("bridge_data_keys_sought_total", "Directory loads for a data key that was not there yet"),
         ("bridge_released_total", "Parked executions that became due because nothing holds them any more"),
-        ("bridge_breaker_opened_total", "How often an endpoint's breaker opened"),
     ] {
         describe_counter!(name, text);
     }
     describe_gauge!("bridge_messages_in_hand", "Messages between receipt and acknowledgement");
-    describe_gauge!("bridge_webhooks_in_flight", "Requests sent to webhooks and not answered yet");
     describe_gauge!("bridge_tenants_received", "Tenants whose topics are received from");
     describe_gauge!("bridge_breakers_open", "Endpoints to which nothing is sent at present");
     describe_gauge!(
@@ -111,5 +106,4 @@ fn describe() {
         Unit::Seconds,
         "How long the oldest due timer has been waiting; grows when no publisher rings the timers"
     );
-    describe_histogram!("bridge_webhook_seconds", Unit::Seconds, "From sending a request to its last byte");
 }

@@ -3,16 +3,15 @@
 
 use std::sync::Arc;
 
+use bridge_fire::{Aim, Settlement, heavy};
 use bridge_protocol::{PayloadHash, Reason};
 use bridge_service::clock::jitter;
 use bridge_store::Payload;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::attempt::heavy;
 use crate::claim::Held;
-use crate::job::{Aim, Job};
-use crate::outcome::Settlement;
+use crate::job::Job;
 use crate::works::Works;
 
 /// The unit in which memory is counted.
@@ -74,7 +73,7 @@ pub async fn load(works: &Works, job: &Job, held: &mut Held, aim: &Aim) -> Resul
             }
         }
     };
-    let opening = works.data_keys.open(&works.directory, &job.tenant, job.id, stored);
+    let opening = works.data_keys.open(&works.hooks.directory, &job.tenant, job.id, stored);
     let bytes = match tokio::time::timeout_at(latest, opening).await {
         Ok(Ok(bytes)) => bytes,
         Ok(Err(error)) if error.is_final() => return Err(unreadable(&error.to_string())),

@@ -1,35 +1,25 @@
 //! Writes down how an attempt ended. Only what is committed is acknowledged.
 
-use bridge_protocol::Evidence;
+use bridge_fire::{Fence, Next, Settlement};
+use bridge_protocol::{Completion, Evidence, State};
+use bridge_service::directory::Tenant;
 use bridge_service::failpoint::hit;
-use bridge_store::{Ending, Finish, Finished, Reschedule, Why, WriteError};
+use bridge_store::{Ending, Finished, WriteError};
 use metrics::counter;
 use tracing::Span;
 
 use crate::claim::Held;
 use crate::job::{End, Job};
-use crate::outcome::{Next, Settlement};
 use crate::works::Works;
 
 pub async fn record(works: &Works, job: &Job, held: &Held, settlement: Settlement) -> End {
-    let patience = works.settings.write_patience;
     let attempt = held.claimed.attempt;
     let (lane, state, reason) = labels(held, &settlement);
     let may_repeat = settlement.may_repeat;
     log(job, held, state, reason, &settlement);
-    let (tenant, id, claim_id) = (job.tenant.clone(), job.id, held.claim_id);
-    let Settlement { next, http_status, error, n8n_execution_id, .. } = settlement;
-    let written = match next {
-        Next::End(ending) => {
-            let row = Finish { tenant, id, attempt, claim_id, ending, http_status, error, n8n_execution_id };
-            works.store.finish(row, patience).await
-        }
-        Next::Retry(after) => {
-            let why = Why::Retry { claim_id, http_status, error };
-            works.store.reschedule(Reschedule { tenant, id, attempt, after, why }, patience).await
-        }
-    };
-    match written {
+    let settlement = seal(works, job, settlement);
+    let fence = Fence { tenant: job.tenant.clone(), id: job.id, attempt, claim_id: held.claim_id };
+    match settlement.write(&works.store, fence, works.settings.write_patience).await {
         Ok(Finished::Done) => {
             hit("consumer.finished");
             counter!("bridge_attempts_total", "lane" => lane, "state" => state, "reason" => reason)
@@ -40,24 +30,72 @@ pub async fn record(works: &Works, job: &Job, held: &Held, settlement: Settlemen
             End::Settled
         }
         Ok(Finished::LostFence(state)) => {
-            counter!("bridge_fences_lost_total").increment(1);
-            tracing::warn!(
-                execution_id = %job.id, tenant_id = %job.tenant, message_id = %job.message_id, attempt, ?state,
-                "the attempt ended after its lease was taken away; its outcome is not recorded"
-            );
+            lost(job, held, state);
             End::Settled
         }
         Err(error) => unwritten("outcome", job, &error),
     }
 }
 
+/// Somebody else has written its end, or an attempt of its own.
+fn lost(job: &Job, held: &Held, state: Option<State>) {
+    let (execution_id, tenant_id, attempt) = (job.id, &job.tenant, held.claimed.attempt);
+    let message_id = &job.message_id;
+    match state {
+        // The workflow reported before n8n answered: what it said is the end, and this answer adds nothing.
+        Some(State::Succeeded | State::Failed) if held.claimed.completion == Completion::Callback => {
+            counter!("bridge_callbacks_first_total").increment(1);
+            tracing::info!(
+                %execution_id, %tenant_id, message_id, attempt, ?state,
+                "the workflow had reported before its webhook answered"
+            );
+        }
+        Some(State::Cancelled) => {
+            counter!("bridge_fences_lost_total").increment(1);
+            tracing::info!(
+                %execution_id, %tenant_id, message_id, attempt,
+                "the execution was cancelled while its webhook was at work; the answer is not recorded"
+            );
+        }
+        _ => {
+            counter!("bridge_fences_lost_total").increment(1);
+            tracing::warn!(
+                %execution_id, %tenant_id, message_id, attempt, ?state,
+                "the attempt ended after its lease was taken away; its outcome is not recorded"
+            );
+        }
+    }
+}
+
+/// A result is stored as its payload is: of a tenant that never had a key nothing is sealed. But nothing is stored in
+/// the clear because a key is missing.
+fn seal(works: &Works, job: &Job, settlement: Settlement) -> Settlement {
+    if !works.settings.seal_results {
+        return settlement;
+    }
+    let tenant = works.tenant(&job.tenant);
+    let key = tenant.as_deref().and_then(Tenant::sealing_key);
+    if let Some(key) = key {
+        settlement.sealed(key, &job.tenant, job.id)
+    } else if tenant.is_some_and(|tenant| tenant.sealing_key_gone().is_none()) {
+        settlement
+    } else {
+        tracing::error!(
+            execution_id = %job.id, tenant_id = %job.tenant,
+            "the result is not kept: the key that seals the tenant's results cannot be opened here"
+        );
+        settlement.without_result()
+    }
+}
+
 fn labels(held: &Held, settlement: &Settlement) -> (&'static str, &'static str, &'static str) {
     let (state, reason) = match &settlement.next {
         Next::Retry(_) => ("retrying", "none"),
+        Next::Wait(_) => ("waiting", "none"),
         // n8n only said that it began: shown and counted apart.
         Next::End(Ending::Succeeded { evidence: Evidence::Started, .. }) => ("succeeded", "started"),
         Next::End(Ending::Succeeded { .. }) => ("succeeded", "response"),
-        Next::End(Ending::Failed(reason)) => ("failed", reason.as_str()),
+        Next::End(Ending::Failed { reason, .. }) => ("failed", reason.as_str()),
         Next::End(Ending::DeadLettered(reason)) => ("dead_lettered", reason.as_str()),
     };
     (held.claimed.lane.as_str(), state, reason)
@@ -70,6 +108,10 @@ fn log(job: &Job, held: &Held, state: &str, reason: &str, settlement: &Settlemen
     match &settlement.next {
         Next::End(Ending::Succeeded { .. }) => tracing::info!(
             %execution_id, %tenant_id, %workflow_id, message_id, attempt, status, evidence = reason, "execution succeeded"
+        ),
+        Next::Wait(within) => tracing::info!(
+            %execution_id, %tenant_id, %workflow_id, message_id, attempt, status,
+            within_s = within.as_secs(), "the workflow has begun; its callback is waited for"
         ),
         Next::Retry(after) => {
             Span::current().record("error.type", "retry");

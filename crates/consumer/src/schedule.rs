@@ -2,46 +2,64 @@
 
 use std::time::Duration;
 
+use bridge_fire::{Aim, Bar, Settlement};
+use bridge_protocol::WorkflowId;
 use bridge_service::clock::jitter;
 use bridge_store::{Finished, Reschedule, Why};
 use bridge_webhook::{NoSlotReason, Slot};
 use metrics::counter;
 use tokio::time::Instant;
 
-use crate::bar::Bar;
 use crate::claim::Held;
-use crate::job::{Aim, End, Job};
-use crate::outcome::Settlement;
+use crate::job::{End, Job};
 use crate::record::unwritten;
 use crate::works::{LONGEST_PARK, Works};
 
-pub async fn slot(works: &Works, job: &Job, aim: &Aim) -> Result<Slot, End> {
+/// The right to fire now, in the way that the routes of now say.
+pub async fn slot(works: &Works, job: &Job, workflow: &WorkflowId) -> Result<(Aim, Slot), End> {
     let wait = works.settings.slot_wait;
-    admit(works, job, aim).await?;
-    let acquiring = works.slots.acquire(&aim.key, aim.target.max_concurrency, Instant::now() + wait);
-    let Some(acquired) = works.soft.run_until_cancelled(acquiring).await else { return Err(End::Leaving) };
-    let none = match acquired {
-        Ok(slot) => {
-            // A suspension that came while it waited.
-            admit(works, job, aim).await?;
-            return Ok(slot);
+    loop {
+        let aim = match works.hooks.aim(&job.tenant, workflow.clone(), job.lane) {
+            Ok(aim) => aim,
+            Err(error) => {
+                tracing::error!(
+                    execution_id = %job.id, tenant_id = %job.tenant, %error,
+                    "the route's webhook_url is not a URL: the execution waits until it is corrected"
+                );
+                return Err(park(works, job, wait, LONGEST_PARK, "route").await);
+            }
+        };
+        admit(works, job, &aim).await?;
+        let acquiring = works.hooks.slot(&aim, Instant::now() + wait);
+        match works.soft.run_until_cancelled(acquiring).await {
+            None => return Err(End::Leaving),
+            Some(Err(none)) => return Err(park_for(works, job, none.reason).await),
+            // While it waited it got another route: the slot may be of the wrong endpoint.
+            Some(Ok(_)) if works.hooks.has_moved(&job.tenant, &aim) => {}
+            Some(Ok(slot)) => {
+                // A hold or a suspension that came while it waited.
+                admit(works, job, &aim).await?;
+                return Ok((aim, slot));
+            }
         }
-        Err(none) => none.reason,
-    };
-    let end = match none {
+    }
+}
+
+async fn park_for(works: &Works, job: &Job, none: NoSlotReason) -> End {
+    let wait = works.settings.slot_wait;
+    match none {
         // At the probe's time and a little after, however often it was parked before.
         NoSlotReason::Breaker { retry_after } => {
             let after = retry_after + retry_after.min(wait).mul_f64(jitter());
             park(works, job, after, after, none.as_str()).await
         }
         _ => park(works, job, wait.mul_f64(0.5 + jitter()), LONGEST_PARK, none.as_str()).await,
-    };
-    Err(end)
+    }
 }
 
 /// Parks what must not be fired at present.
 async fn admit(works: &Works, job: &Job, aim: &Aim) -> Result<(), End> {
-    let bar = || Bar::of(works.tenant(&job.tenant).as_deref(), &aim.target);
+    let bar = || works.hooks.bar(&job.tenant, aim);
     let Some(found) = bar() else { return Ok(()) };
     say(works, job, aim, &found);
     let end = park(works, job, works.settings.slot_wait, LONGEST_PARK, found.as_str()).await;
@@ -56,6 +74,7 @@ fn say(works: &Works, job: &Job, aim: &Aim, found: &Bar) {
     match found {
         // Somebody's wish.
         Bar::Inactive | Bar::Suspended => {}
+        Bar::Held { id, .. } => works.holds.met(&job.tenant, id, Instant::now()),
         Bar::Credential(error) => tracing::warn!(
             execution_id = %job.id, tenant_id = %job.tenant, workflow_id = %aim.workflow, %error,
             "the execution waits for its credential; no attempt is spent"
@@ -73,7 +92,7 @@ fn say(works: &Works, job: &Job, aim: &Aim, found: &Bar) {
 
 /// Spends no attempt: the timer publishes the message again. Each further time doubles the wait, up to
 /// `longest`.
-pub async fn park(works: &Works, job: &Job, after: Duration, longest: Duration, why: &'static str) -> End {
+async fn park(works: &Works, job: &Job, after: Duration, longest: Duration, why: &'static str) -> End {
     counter!("bridge_parks_total", "reason" => why).increment(1);
     put_off(works, job, after, longest).await
 }
@@ -101,24 +120,24 @@ async fn put_off(works: &Works, job: &Job, after: Duration, longest: Duration) -
 pub async fn slot_after_claim(works: &Works, job: &Job, held: &Held) -> Result<(Aim, Slot), Settlement> {
     counter!("bridge_wrong_hints_total").increment(1);
     let claimed = &held.claimed;
-    let aim = Aim::of(&works.routes, &job.tenant, claimed.workflow.clone(), claimed.lane);
+    let aim = works.hooks.aim(&job.tenant, claimed.workflow.clone(), claimed.lane);
     let aim = match aim {
         Ok(aim) => aim,
         Err(error) => {
-            let target = works.routes.target(&job.tenant, &claimed.workflow, claimed.lane);
+            let target = works.hooks.routes.load().target(&job.tenant, &claimed.workflow, claimed.lane);
             let text = format!("the route's webhook_url is not a URL: {error}");
             return Err(Settlement::retry(&target, claimed.attempt, works.settings.slot_wait, &text));
         }
     };
     let delay = works.settings.slot_wait.mul_f64(0.5 + jitter());
     let later = |after, why: &str| Settlement::retry(&aim.target, claimed.attempt, after, why);
-    if let Some(bar) = Bar::of(works.tenant(&job.tenant).as_deref(), &aim.target) {
+    if let Some(bar) = works.hooks.bar(&job.tenant, &aim) {
         return Err(later(delay, &bar.to_string()));
     }
     let Some(deadline) = held.latest_send(aim.target.timeout) else {
         return Err(later(delay, "the lease leaves no time to fire this workflow"));
     };
-    match works.slots.acquire(&aim.key, aim.target.max_concurrency, deadline).await {
+    match works.hooks.slot(&aim, deadline).await {
         Ok(slot) => Ok((aim, slot)),
         Err(none) => {
             let after = match none.reason {

@@ -1,7 +1,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use bridge_protocol::WebhookSecret;
 use bridge_service::OutgoingCredential;
+use bridge_service::directory::Tenant;
+use bridge_store::TenantState;
 
 use super::*;
 
@@ -44,32 +45,4 @@ fn topics_change_with_the_set_of_tenants_only() {
     assert!(same_tenants(&one, &snapshot(&[("acme", Suspended, &["login"])])));
     assert!(!same_tenants(&one, &snapshot(&[("globex", Active, &[])])));
     assert!(!same_tenants(&one, &snapshot(&[])));
-}
-
-#[test]
-fn who_resumed_or_got_a_credential_is_let_go() {
-    let freed = |before: &[(&str, TenantState, &[&str])], now: &[(&str, TenantState, &[&str])]| {
-        let (before, now) = (snapshot(before), snapshot(now));
-        freed(&before.tenants, &now.tenants).map(TenantId::to_string).collect::<Vec<_>>()
-    };
-    assert_eq!(freed(&[("a", Suspended, &[])], &[("a", Active, &[])]), ["a"]);
-    assert_eq!(freed(&[("a", Suspended, &[])], &[("a", Deleting, &[])]), ["a"], "what it has is drained");
-    assert_eq!(freed(&[("a", Active, &["x"])], &[("a", Active, &["x", "y"])]), ["a"]);
-    let none: Vec<String> = Vec::new();
-    assert_eq!(freed(&[("a", Active, &["x"])], &[("a", Suspended, &["x"])]), none);
-    assert_eq!(freed(&[("a", Active, &["x"])], &[("a", Active, &[])]), none);
-    assert_eq!(freed(&[], &[("a", Active, &["x"])]), none, "a new one has nothing parked");
-}
-
-#[test]
-fn who_got_its_first_secret_is_let_go() {
-    let with = |secrets: usize| {
-        let mut tenant = Tenant::new(id("a"), Active, Default::default());
-        let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=";
-        tenant.webhook_secrets.extend((0..secrets).map(|_| WebhookSecret::parse(secret).unwrap()));
-        HashMap::from([(tenant.id.clone(), Arc::new(tenant))])
-    };
-    assert_eq!(freed(&with(0), &with(1)).count(), 1);
-    assert_eq!(freed(&with(1), &with(2)).count(), 0);
-    assert_eq!(freed(&with(1), &with(0)).count(), 0);
 }

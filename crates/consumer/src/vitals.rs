@@ -1,14 +1,16 @@
 //! The daemon's own pulse: is Postgres there, how old is the oldest due timer, and what the heartbeat says beside the
 //! keys and the directory.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bridge_bus::Subscriptions;
 use bridge_service::health::{HealthSlot, Status};
 use bridge_webhook::BreakerState;
 use metrics::gauge;
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::works::Works;
 
@@ -16,14 +18,16 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const LOOK_LIMIT: Duration = Duration::from_secs(15);
 /// Breakers named in the heartbeat.
 const BREAKERS_SHOWN: usize = 50;
+const HOLDS_SHOWN: usize = 50;
+const TOPICS_SHOWN: usize = 200;
 
 pub async fn run(works: Arc<Works>, postgres: HealthSlot) {
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        gauge!("bridge_breakers_open").set(works.slots.breakers().open_count() as f64);
-        gauge!("bridge_global_slots_free").set(works.slots.free() as f64);
+        gauge!("bridge_breakers_open").set(works.hooks.slots.breakers().open_count() as f64);
+        gauge!("bridge_global_slots_free").set(works.hooks.slots.free() as f64);
         match timeout(LOOK_LIMIT, works.store.pulse()).await {
             Ok(Ok(pulse)) => {
                 // A dead publisher shows here: nobody rings the timers.
@@ -43,19 +47,36 @@ pub async fn run(works: Arc<Works>, postgres: HealthSlot) {
     }
 }
 
-/// For `bridgectl status`.
-pub fn detail(works: &Works) -> Value {
-    let listed = works.slots.breakers().list();
+/// For `bridgectl status`, and for whoever asks why an execution does not move.
+pub fn detail(works: &Works, subscriptions: &Subscriptions) -> Value {
+    let wall = works.hooks.clock.now();
+    let listed = works.hooks.slots.breakers().list();
     let open = listed.into_iter().filter(|listing| listing.state != BreakerState::Closed);
     let breakers: Vec<_> = open
         .take(BREAKERS_SHOWN)
         .map(|listing| {
             json!({
                 "endpoint": listing.endpoint.to_string(),
+                "host": listing.endpoint.host(),
+                "until": wall + listing.retry_after,
                 "failures": listing.failures,
                 "retry_after_ms": listing.retry_after.as_millis() as u64,
             })
         })
         .collect();
-    json!({ "slots_free": works.slots.free(), "breakers": breakers })
+    let holds: Vec<_> = works.holds.list(Instant::now(), HOLDS_SHOWN);
+    let holds: Vec<_> =
+        holds.into_iter().map(|(tenant, id)| json!({ "tenant_id": tenant, "id": id })).collect();
+    let topics = subscriptions.health();
+    let lost = topics.iter().filter(|topic| !topic.connected);
+    let lost: BTreeSet<&str> = lost.map(|topic| &*topic.logical).collect();
+    json!({
+        "slots_free": works.hooks.slots.free(),
+        "breakers": breakers,
+        "holds": holds,
+        "topics": topics.len(),
+        // By name: there are few. The others are connected.
+        "topics_lost": lost.iter().take(TOPICS_SHOWN).collect::<Vec<_>>(),
+        "topics_lost_count": lost.len(),
+    })
 }

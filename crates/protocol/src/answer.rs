@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Evidence;
@@ -39,7 +40,7 @@ pub enum Verdict {
 }
 
 /// Which 2xx answers are a success.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub enum SuccessRule {
     #[default]
     #[serde(rename = "any_2xx")]

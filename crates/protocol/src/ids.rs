@@ -1,5 +1,6 @@
 //! Ids of executions, tenants and workflows. A value of these types has been checked once.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -137,7 +138,17 @@ macro_rules! text_id {
 }
 
 macro_rules! id_as_text {
-    ($id:ident) => {
+    ($id:ident, $schema:tt) => {
+        impl schemars::JsonSchema for $id {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($id).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!($schema)
+            }
+        }
+
         impl fmt::Debug for $id {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "{}({self})", stringify!($id))
@@ -160,6 +171,11 @@ macro_rules! id_as_text {
 
 text_id!(TenantId);
 text_id!(WorkflowId);
-id_as_text!(ExecutionId);
-id_as_text!(TenantId);
-id_as_text!(WorkflowId);
+id_as_text!(ExecutionId, {
+    "type": "string", "format": "uuid", "description": "A UUID of version 7: ids sort by the time they were made."
+});
+id_as_text!(TenantId, { "type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,62}$" });
+id_as_text!(WorkflowId, {
+    "type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[A-Za-z0-9][A-Za-z0-9._~:/-]*$",
+    "description": "The path of the workflow's webhook; no empty, \".\" or \"..\" segments."
+});

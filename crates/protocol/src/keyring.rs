@@ -10,7 +10,8 @@ use serde::Deserialize;
 
 use crate::keyring_file::{self, KeyringError};
 use crate::{
-    Claims, Forged, LEEWAY, MAX_MESSAGE_BYTES, Rejection, Stale, Time, TopicNames, VERSION, logical_topic,
+    Claims, Forged, LEEWAY, MAX_MESSAGE_BYTES, Notice, Rejection, Signed, Stale, Time, TopicNames, VERSION,
+    logical_topic,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -124,12 +125,12 @@ impl Keyring {
         self.signing.is_some()
     }
 
-    pub fn sign(&self, claims: &Claims) -> Result<String, SignError> {
+    pub fn sign(&self, claims: &impl Signed) -> Result<String, SignError> {
         sign(self.signing_key().ok_or(SignError::NoSigningKey)?, claims)
     }
 
     /// Signs with a key of the caller's choice, while the file's own choice is not known everywhere.
-    pub fn sign_with(&self, kid: &str, claims: &Claims) -> Result<String, SignError> {
+    pub fn sign_with(&self, kid: &str, claims: &impl Signed) -> Result<String, SignError> {
         let key = self.keys.iter().find(|key| key.kid == kid && key.can_sign());
         sign(key.ok_or_else(|| SignError::NotASigner(kid.to_owned()))?, claims)
     }
@@ -143,6 +144,27 @@ impl Keyring {
         names: &TopicNames,
         now: Time,
     ) -> Result<Claims, Rejection> {
+        self.verify_as(message, received_from, names, now)
+    }
+
+    /// The same for what comes from a dead-letter topic.
+    pub fn verify_notice(
+        &self,
+        message: &[u8],
+        received_from: &str,
+        names: &TopicNames,
+        now: Time,
+    ) -> Result<Notice, Rejection> {
+        self.verify_as(message, received_from, names, now)
+    }
+
+    fn verify_as<T: Signed>(
+        &self,
+        message: &[u8],
+        received_from: &str,
+        names: &TopicNames,
+        now: Time,
+    ) -> Result<T, Rejection> {
         if message.len() > MAX_MESSAGE_BYTES {
             return Err(Rejection::Forged(Forged::Oversize));
         }
@@ -167,7 +189,7 @@ impl Keyring {
 }
 
 /// Only for keys that can sign.
-fn sign(key: &Key, claims: &Claims) -> Result<String, SignError> {
+fn sign(key: &Key, claims: &impl Signed) -> Result<String, SignError> {
     let encoding = key.encoding.as_ref().ok_or(SignError::NoSigningKey)?;
     let json = serde_json::to_vec(claims).map_err(SignError::Encode)?;
     let mut message = key.head.clone();
@@ -212,20 +234,27 @@ impl<'a> Parts<'a> {
 }
 
 /// The claims of a message whose signature is good, if they are meant for this topic and time.
-fn accept(claims: &[u8], received_from: &str, names: &TopicNames, now: Time) -> Result<Claims, Rejection> {
+fn accept<T: Signed>(
+    claims: &[u8],
+    received_from: &str,
+    names: &TopicNames,
+    now: Time,
+) -> Result<T, Rejection> {
     let junk = Rejection::Forged(Forged::Junk);
     let version: Versioned = object(claims).ok_or(junk)?;
     if version.v != u64::from(VERSION) {
         return Err(Rejection::Stale(Stale::Version));
     }
-    let claims: Claims = object(claims).ok_or(junk)?;
+    let claims: T = object(claims).ok_or(junk)?;
     let topic = logical_topic(received_from);
-    let address = names.parse(topic).filter(|address| !address.dead_letter && claims.aud == topic);
+    let fits = claims.bound();
+    let address =
+        names.parse(topic).filter(|address| address.dead_letter == T::DEAD_LETTER && fits.aud == topic);
     let address = address.ok_or(Rejection::Forged(Forged::Audience))?;
-    if claims.tid != address.tenant {
+    if *fits.tid != address.tenant {
         return Err(Rejection::Forged(Forged::Tenant));
     }
-    if now.timestamp() > claims.exp.saturating_add_unsigned(LEEWAY.as_secs()) {
+    if now.timestamp() > fits.exp.saturating_add_unsigned(LEEWAY.as_secs()) {
         return Err(Rejection::Stale(Stale::Expired));
     }
     Ok(claims)

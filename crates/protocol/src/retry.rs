@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+const MOST_ATTEMPTS: u16 = 1000;
+const LONGEST_WAIT_MS: u64 = 86_400_000;
+
 /// Exponential backoff with full jitter.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetryPolicy {
     pub max_attempts: u16,
@@ -33,17 +37,21 @@ impl RetryPolicy {
         retry_after.unwrap_or(Duration::ZERO).saturating_add(backoff).min(max)
     }
 
-    /// What is wrong with the policy, each fault with its remedy.
-    pub fn faults(&self) -> Vec<String> {
+    /// What is wrong with the policy: the field at fault and what to do about it.
+    pub fn faults(&self) -> Vec<(&'static str, String)> {
         let mut faults = Vec::new();
-        if self.max_attempts == 0 {
-            faults.push("retry.max_attempts must be at least 1".to_owned());
+        if !(1..=MOST_ATTEMPTS).contains(&self.max_attempts) {
+            faults.push(("max_attempts", format!("must be 1 to {MOST_ATTEMPTS}")));
         }
         if !(1.0..=100.0).contains(&self.factor) {
-            faults.push(format!("retry.factor is {}; use 1 to 100", self.factor));
+            faults.push(("factor", format!("must be 1 to 100, not {}", self.factor)));
+        }
+        if self.max_ms > LONGEST_WAIT_MS {
+            faults.push(("max_ms", format!("must be {LONGEST_WAIT_MS} (a day) or less")));
         }
         if self.base_ms > self.max_ms {
-            faults.push(format!("retry.base_ms {} is more than retry.max_ms {}", self.base_ms, self.max_ms));
+            faults
+                .push(("base_ms", format!("{} is more than max_ms {}; lower it", self.base_ms, self.max_ms)));
         }
         faults
     }

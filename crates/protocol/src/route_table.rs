@@ -1,51 +1,72 @@
-//! Routing: which lane an execution takes, and what its message leads to.
+//! Where executions go: every tenant's routes and holds, as of one revision.
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use url::Url;
-
-use crate::{Lane, Mode, OnUnknown, RetryPolicy, Route, RouteEntry, SuccessRule, TenantId, WorkflowId};
-
-const PLACEHOLDER: &str = "{workflow_id}";
-
-/// Where an execution goes, who decided it and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decision {
-    pub lane: Lane,
-    pub mode: Mode,
-    /// `request`, `workflow`, `type` or `default`.
-    pub decided_by: &'static str,
-    pub reason: String,
-}
+use crate::tenant_routes::TenantRoutes;
+use crate::web_url::{check_webhook_url, fill};
+use crate::{
+    BodyShape, Hold, Lane, OnUnknown, RetryPolicy, Route, RouteName, SuccessRule, TenantId, WorkflowId,
+};
 
 /// Everything needed to fire.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
     pub url: String,
     pub timeout: Duration,
+    /// How long the workflow may take to report, once it has begun.
+    pub callback_timeout: Duration,
     pub retry: RetryPolicy,
     pub success: SuccessRule,
     pub on_unknown: OnUnknown,
     pub max_concurrency: Option<u32>,
     /// The name of the tenant's outgoing credential that the request must carry.
     pub credential: Option<String>,
-    /// The operator's own default URL: the guard against private addresses lets it pass.
+    pub body: BodyShape,
+    /// Among those that wait for a slot: 9 goes first.
+    pub priority: u8,
+    /// One of the operator's own URLs: the guard against private addresses lets it pass.
     pub trusted_host: bool,
     /// False: a hold, nothing is fired.
     pub is_active: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RouteError {
-    #[error(
-        "workflow {workflow} of tenant {tenant} has no route and strict_routes is on; add a route for it or correct workflow_id"
-    )]
-    Unrouted { tenant: TenantId, workflow: WorkflowId },
+/// What the operator's configuration says; the same for every tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Defaults {
+    /// May hold `{workflow_id}`; empty when there is none.
+    pub default_url: String,
+    /// Of n8n, whose webhooks are at `{base}/webhook/{workflow_id}`.
+    pub n8n_base_url: Option<String>,
+    /// URLs of single workflows, by [`override_name`].
+    pub overrides: HashMap<String, String>,
+    /// False: what has no other rule is fired without the broker.
+    pub queue_enabled: bool,
+    /// A workflow without a route is refused.
+    pub strict: bool,
 }
 
-/// Everything that is wrong with the routes.
+impl Default for Defaults {
+    fn default() -> Self {
+        Self {
+            default_url: String::new(),
+            n8n_base_url: None,
+            overrides: HashMap::new(),
+            queue_enabled: true,
+            strict: false,
+        }
+    }
+}
+
+/// A workflow's id as it stands in the name of an environment variable: upper case, all but letters and digits as `_`.
+pub fn override_name(workflow: &str) -> String {
+    let one = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    workflow.chars().map(one).collect()
+}
+
+/// Everything that is wrong with the defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteTableError {
     pub faults: Vec<String>,
@@ -53,143 +74,191 @@ pub struct RouteTableError {
 
 impl fmt::Display for RouteTableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the routes cannot be used: {}", self.faults.join("; "))
+        write!(f, "the default route cannot be used: {}", self.faults.join("; "))
     }
 }
 
 impl std::error::Error for RouteTableError {}
 
-/// The routes of every tenant. Replace the whole to reload it.
+/// Who named the URL.
+#[derive(Clone, Copy)]
+enum Named {
+    /// The workflow's own route.
+    Route,
+    /// The operator, for this workflow alone.
+    Override,
+    /// The tenant's default route.
+    Tenant,
+    /// The operator, for all that has no other.
+    Operator,
+}
+
+/// The routes of every tenant. A newer table shares with the one before what did not change.
 #[derive(Debug, Clone)]
 pub struct RouteTable {
-    default_url: String,
-    routes: HashMap<TenantId, HashMap<WorkflowId, Route>>,
-    queue_enabled: bool,
-    strict: bool,
+    pub(crate) defaults: Arc<Defaults>,
+    /// As a template.
+    base_url: Option<String>,
+    revision: i64,
+    pub(crate) tenants: HashMap<TenantId, Arc<TenantRoutes>>,
+    pub(crate) holds: HashMap<TenantId, Vec<Hold>>,
 }
 
 impl RouteTable {
-    /// `default_url` may hold `{workflow_id}`.
-    pub fn new(
-        default_url: String,
-        routes: Vec<RouteEntry>,
-        queue_enabled: bool,
-        strict: bool,
-    ) -> Result<Self, RouteTableError> {
+    /// A table without routes and holds, at revision 0.
+    pub fn new(defaults: Defaults) -> Result<Self, RouteTableError> {
         let mut faults = Vec::new();
-        if let Err(fault) = check_url(&default_url) {
-            faults.push(format!("the default webhook URL {fault}"));
-        }
-        let mut table: HashMap<TenantId, HashMap<WorkflowId, Route>> = HashMap::new();
-        for RouteEntry { tenant, workflow, route } in routes {
-            let whose = format!("route of workflow {workflow}, tenant {tenant}");
-            faults.extend(route_faults(&route).into_iter().map(|fault| format!("{whose}: {fault}")));
-            if table.entry(tenant).or_default().insert(workflow, route).is_some() {
-                faults.push(format!("{whose}: it is there twice; keep one"));
+        let base_url = defaults
+            .n8n_base_url
+            .as_ref()
+            .map(|base| format!("{}/webhook/{{workflow_id}}", base.trim_end_matches('/')));
+        let default = (!defaults.default_url.is_empty()).then_some(&defaults.default_url);
+        let overrides =
+            defaults.overrides.iter().map(|(name, url)| (format!("the webhook URL of {name}"), url));
+        let all = [("the default webhook URL", default), ("the URL of n8n", base_url.as_ref())];
+        let all = all.into_iter().filter_map(|(what, url)| Some((what.to_owned(), url?)));
+        for (what, url) in all.chain(overrides) {
+            if let Err(fault) = check_webhook_url(url) {
+                faults.push(format!("{what} {fault}"));
             }
         }
+        if default.is_none() && base_url.is_none() {
+            faults
+                .push("there is neither a default webhook URL nor a URL of n8n; give one of them".to_owned());
+        }
         if !faults.is_empty() {
+            faults.sort();
             return Err(RouteTableError { faults });
         }
-        Ok(Self { default_url, routes: table, queue_enabled, strict })
+        let (tenants, holds) = (HashMap::new(), HashMap::new());
+        Ok(Self { defaults: Arc::new(defaults), base_url, revision: 0, tenants, holds })
     }
 
-    /// The request's lane, else the workflow's, else `long`.
-    pub fn decide(
+    /// The table at `revision`: with what changed since this one, and with exactly these holds. A route that is `None`
+    /// was deleted.
+    #[must_use]
+    pub fn with(
+        &self,
+        revision: i64,
+        changed: Vec<(TenantId, RouteName, Option<Route>)>,
+        holds: Vec<Hold>,
+    ) -> Self {
+        let mut table = Self { revision, holds: HashMap::new(), ..self.clone() };
+        let mut by_tenant: HashMap<TenantId, Vec<(RouteName, Option<Route>)>> = HashMap::new();
+        for (tenant, name, route) in changed {
+            by_tenant.entry(tenant).or_default().push((name, route));
+        }
+        for (tenant, changes) in by_tenant {
+            let mut routes =
+                table.tenants.get(&tenant).map_or_else(TenantRoutes::default, |old| (**old).clone());
+            changes.into_iter().for_each(|(name, route)| routes.put(name, route));
+            routes.find_shared_names(&self.defaults.overrides);
+            if routes.is_empty() {
+                table.tenants.remove(&tenant);
+            } else {
+                table.tenants.insert(tenant, Arc::new(routes));
+            }
+        }
+        for hold in holds {
+            table.holds.entry(hold.tenant.clone()).or_default().push(hold);
+        }
+        table
+    }
+
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// How many routes there are, of all tenants.
+    pub fn len(&self) -> usize {
+        self.tenants.values().map(|routes| routes.len()).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.tenants.is_empty()
+    }
+
+    /// The route of that very name, whatever else decides.
+    pub fn route(&self, tenant: &TenantId, name: &RouteName) -> Option<&Route> {
+        self.routes(tenant)?.route(name)
+    }
+
+    /// The hold that stops this work. `host` is its webhook's, as `host:port`.
+    pub fn hold(
         &self,
         tenant: &TenantId,
         workflow: &WorkflowId,
-        _ty: Option<&str>,
-        lane: Option<Lane>,
-    ) -> Result<Decision, RouteError> {
-        let route = self.route(tenant, workflow);
-        if route.is_none() && self.strict {
-            return Err(RouteError::Unrouted { tenant: tenant.clone(), workflow: workflow.clone() });
-        }
-        let (lane, decided_by, mut reason) = match (lane, route.and_then(|route| route.lane)) {
-            (Some(lane), _) => (lane, "request", format!("the request asks for lane {lane}")),
-            (None, Some(lane)) => (lane, "workflow", format!("the workflow's route names lane {lane}")),
-            (None, None) if route.is_some() => {
-                (Lane::Long, "default", "the workflow's route names no lane".to_owned())
-            }
-            (None, None) => (Lane::Long, "default", "the workflow has no route".to_owned()),
-        };
-        if !self.queue_enabled {
-            reason.push_str("; the queue is switched off, but firing without it is not available yet");
-        }
-        Ok(Decision { lane, mode: Mode::Pulsar, decided_by, reason })
+        lane: Lane,
+        host: Option<&str>,
+    ) -> Option<&Hold> {
+        self.holds.get(tenant)?.iter().find(|hold| hold.fits(workflow, lane, host))
     }
 
+    /// A workflow's own route replaces the tenant's default one, but what it leaves open is the default's.
     pub fn target(&self, tenant: &TenantId, workflow: &WorkflowId, lane: Lane) -> Target {
         let unrouted = Route::default();
-        let route = self.route(tenant, workflow).unwrap_or(&unrouted);
-        let template = route.webhook_url.as_ref().unwrap_or(&self.default_url);
+        let routes = self.routes(tenant);
+        let own = routes.and_then(|routes| routes.workflow(workflow));
+        let default = routes.and_then(|routes| routes.tenant_default());
+        let route = own.or(default).unwrap_or(&unrouted);
+        let (template, named) = self.template(own, default, workflow);
+        let left_open = default.filter(|_| own.is_some());
+        // The default route's login goes only where it was meant to go.
+        let shared_login = default.filter(|default| match named {
+            Named::Route => false,
+            Named::Override => default.webhook_url.is_none(),
+            Named::Tenant | Named::Operator => true,
+        });
+        let own_login = own.and_then(|own| own.credential.as_ref());
+        let login = own_login.or(shared_login.and_then(|default| default.credential.as_ref()));
+        let timeout = route.timeout_ms.or(left_open.and_then(|default| default.timeout_ms));
         Target {
-            // Every character of a workflow id may stand in a path as it is.
-            url: template.replace(PLACEHOLDER, workflow.as_str()),
-            timeout: route.timeout_ms.map_or(lane.webhook_timeout(), Duration::from_millis),
+            url: fill(template, workflow.as_str()),
+            timeout: timeout.map_or(lane.webhook_timeout(), Duration::from_millis),
+            callback_timeout: route.callback_timeout(),
             retry: route.retry,
             success: route.success.clone(),
             on_unknown: route.on_unknown,
-            max_concurrency: route.max_concurrency,
-            credential: route.credential.clone(),
-            trusted_host: route.webhook_url.is_none(),
+            max_concurrency: route.max_concurrency.or(left_open.and_then(|default| default.max_concurrency)),
+            credential: login.cloned(),
+            body: route.body,
+            priority: route.priority,
+            trusted_host: matches!(named, Named::Override | Named::Operator),
             is_active: route.is_active,
         }
     }
 
-    fn route(&self, tenant: &TenantId, workflow: &WorkflowId) -> Option<&Route> {
-        self.routes.get(tenant)?.get(workflow)
+    /// The URL with its placeholder, and who named it.
+    fn template<'a>(
+        &'a self,
+        own: Option<&'a Route>,
+        default: Option<&'a Route>,
+        workflow: &WorkflowId,
+    ) -> (&'a str, Named) {
+        if let Some(url) = own.and_then(|route| route.webhook_url.as_deref()) {
+            return (url, Named::Route);
+        }
+        if let Some(url) = self.override_of(workflow) {
+            return (url, Named::Override);
+        }
+        if let Some(url) = default.and_then(|route| route.webhook_url.as_deref()) {
+            return (url, Named::Tenant);
+        }
+        let of_n8n = self.base_url.as_deref().filter(|_| self.defaults.default_url.is_empty());
+        (of_n8n.unwrap_or(&self.defaults.default_url), Named::Operator)
     }
-}
 
-fn route_faults(route: &Route) -> Vec<String> {
-    let mut faults = route.retry.faults();
-    if let Some(Err(fault)) = route.webhook_url.as_deref().map(check_url) {
-        faults.push(format!("webhook_url {fault}"));
+    /// The operator's URL for this workflow alone.
+    pub(crate) fn override_of(&self, workflow: &WorkflowId) -> Option<&str> {
+        // Most installations have none: then no name is made.
+        let overrides = &self.defaults.overrides;
+        if overrides.is_empty() {
+            return None;
+        }
+        overrides.get(&override_name(workflow.as_str())).map(String::as_str)
     }
-    if route.mode == Mode::Native {
-        faults.push("mode native is not available yet; leave mode out".to_owned());
-    }
-    if !(1..=3_600_000).contains(&route.timeout_ms.unwrap_or(1)) {
-        faults.push("timeout_ms must be 1 to 3600000".to_owned());
-    }
-    if route.max_concurrency == Some(0) {
-        faults
-            .push("max_concurrency must be at least 1; to stop a workflow set is_active = false".to_owned());
-    }
-    if route.credential.as_deref().is_some_and(|name| !is_credential_name(name)) {
-        faults.push("credential must be 1 to 64 of a-z, 0-9 and -".to_owned());
-    }
-    if let SuccessRule::JsonField { pointer, .. } = &route.success
-        && !pointer.is_empty()
-        && !pointer.starts_with('/')
-    {
-        faults.push(format!("success pointer {pointer:?} must start with \"/\""));
-    }
-    faults
-}
 
-/// Is this the name of an outgoing credential?
-pub fn is_credential_name(name: &str) -> bool {
-    (1..=64).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-}
-
-/// The workflow's name may choose the path, never the host that is called.
-fn check_url(template: &str) -> Result<(), String> {
-    let filled = |id: &str| Url::parse(&template.replace(PLACEHOLDER, id));
-    let (Ok(one), Ok(other)) = (filled("a"), filled("b")) else {
-        return Err("is not a URL".to_owned());
-    };
-    if !matches!(one.scheme(), "http" | "https") || one.host().is_none() {
-        return Err("must start with http:// or https:// and name a host".to_owned());
+    pub(crate) fn routes(&self, tenant: &TenantId) -> Option<&TenantRoutes> {
+        self.tenants.get(tenant).map(|routes| &**routes)
     }
-    if one.origin() != other.origin() {
-        return Err(format!("may hold {PLACEHOLDER} in its path and query only"));
-    }
-    if !one.username().is_empty() || one.password().is_some() {
-        return Err("must not hold a user name or a password".to_owned());
-    }
-    Ok(())
 }

@@ -80,6 +80,16 @@ impl Scopes {
     }
 }
 
+impl schemars::JsonSchema for Scopes {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Scopes".into()
+    }
+
+    fn json_schema(schemas: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        Vec::<Scope>::json_schema(schemas)
+    }
+}
+
 impl FromStr for Scopes {
     type Err = UnknownName;
 

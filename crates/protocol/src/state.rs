@@ -39,6 +39,16 @@ impl State {
         matches!(self, Succeeded | Failed | DeadLettered | Cancelled | Expired)
     }
 
+    /// What a caller may still do with an execution in this state, by the names of the API's routes.
+    pub const fn allowed(self) -> &'static [&'static str] {
+        use State::*;
+        match self {
+            Accepted | Running | Waiting | Retrying => &["wait", "cancel"],
+            Succeeded | Failed | Cancelled | Expired => &["result", "replay"],
+            DeadLettered => &["result", "replay", "discard"],
+        }
+    }
+
     /// Whether the move is one of the machine's. Nothing leaves a terminal state.
     pub const fn can_become(self, next: State) -> bool {
         use State::*;

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use crate::{OnUnknown, Reason, State, Time};
+use crate::{Mode, OnUnknown, Reason, State, Time};
 
 /// An execution as its timer found it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TimerInput {
     pub state: State,
+    pub mode: Mode,
     /// Attempts claimed so far.
     pub attempt: u16,
     pub max_attempts: u16,
@@ -94,12 +95,27 @@ pub fn on_timer(input: &TimerInput, policy: &TimerPolicy) -> TimerDecision {
     if input.in_flight_here {
         return TimerDecision::Rearm(input.ring_after(policy.patience));
     }
+    if input.mode == Mode::Native {
+        return native(input, policy);
+    }
     match input.state {
         State::Accepted => accepted(input, policy),
         State::Retrying => retrying(input, policy),
         State::Running => running(input, policy, expired),
         State::Waiting => waiting(input, policy, expired),
         _ => TimerDecision::Delete,
+    }
+}
+
+/// Fired once by the publisher that accepted it, or by nobody: it never takes the way through the broker.
+fn native(input: &TimerInput, policy: &TimerPolicy) -> TimerDecision {
+    if input.state != State::Running {
+        // No native execution is ever here. Nobody would fire it, so that it must not stay.
+        return TimerDecision::DeadLetter(Reason::UnknownOutcome);
+    }
+    match input.lapsed_at(policy).filter(|at| *at > input.now) {
+        Some(at) => TimerDecision::Rearm(at),
+        None => TimerDecision::Fail(Reason::UnknownOutcome),
     }
 }
 
@@ -118,7 +134,7 @@ fn retrying(input: &TimerInput, policy: &TimerPolicy) -> TimerDecision {
 }
 
 fn running(input: &TimerInput, policy: &TimerPolicy, expired: bool) -> TimerDecision {
-    let lapsed_at = input.lease_until.map(|lease| later(lease, policy.takeover_grace));
+    let lapsed_at = input.lapsed_at(policy);
     if let Some(at) = lapsed_at.filter(|at| *at > input.now) {
         return TimerDecision::Rearm(at);
     }
@@ -166,6 +182,11 @@ fn publish_unless_waiting(
 }
 
 impl TimerInput {
+    /// When the lease's holder is surely not at work any more.
+    fn lapsed_at(&self, policy: &TimerPolicy) -> Option<Time> {
+        self.lease_until.map(|lease| later(lease, policy.takeover_grace))
+    }
+
     fn exhausted(&self) -> bool {
         self.attempt >= self.max_attempts.max(1)
     }

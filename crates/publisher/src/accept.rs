@@ -1,13 +1,11 @@
 //! From a checked request to a durable execution: decide the route, write it, hand it off.
 
-use bridge_protocol::{Decision, ExecutionId, TenantId};
+use bridge_protocol::{Asked, Completion, Decision, ExecutionId, Mode, TenantId};
 use bridge_service::clock::entropy;
 use bridge_service::directory::Tenant;
-use bridge_service::payload_key::{DataKey, SEALED_OVERHEAD};
 use bridge_service::problem::FieldError;
 use bridge_service::{Problem, failpoint, trace};
-use bridge_store::{Accepted, Idempotency, NewExecution, TenantState, WriteError};
-use bytes::Bytes;
+use bridge_store::{Accepted, Idempotency, NativeClaim, NewExecution, TenantState, WriteError};
 use http::StatusCode;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,10 +17,10 @@ use crate::access::not_ready;
 use crate::allowance::Charge;
 use crate::app::{App, AppState};
 use crate::budget::Share;
-use crate::data_keys::{AtRest, KeyMaker, LARGE, sealing_key};
 use crate::handoff::Slot;
 use crate::outbound::Message;
 use crate::parse::{Publish, invalid};
+use crate::sealing::seal;
 
 /// An execution that is about to be written, with its place in the hand-off.
 pub struct Candidate {
@@ -32,8 +30,21 @@ pub struct Candidate {
     traceparent: Option<String>,
     slot: Option<Slot>,
     /// The key that sealed the payload.
-    data_key: Option<Uuid>,
+    pub(crate) data_key: Option<Uuid>,
     charge: Option<Charge>,
+    /// The execution whose bad end this one tells of.
+    caused_by: Option<ExecutionId>,
+    /// It is born running, and fired here.
+    pub(crate) native: Option<NativeClaim>,
+}
+
+/// What a request may become.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Its caller waits for the answer: it may be fired at once.
+    Either,
+    /// One of many, or nobody waits: always through the broker.
+    Queued,
 }
 
 /// What became of it.
@@ -75,35 +86,83 @@ pub fn closed(id: &TenantId, state: Option<TenantState>) -> Problem {
 }
 
 impl Candidate {
-    /// `traceparent` is the caller's; the current span stands in for it when traces are on.
+    /// Goes through the broker. `traceparent` is the caller's; the current span stands in for it when traces are on.
     pub fn new(
         app: &AppState,
         tenant: &Tenant,
         publish: Publish,
         traceparent: Option<&str>,
     ) -> Result<Self, Problem> {
-        let routes = app.routes.load();
-        let decision = routes
-            .decide(&publish.tenant, &publish.workflow, publish.kind.as_deref(), publish.lane)
-            .map_err(|error| {
-                invalid(vec![FieldError { field: "workflow_id".into(), message: error.to_string() }])
-            })?;
-        let now = app.clock.now();
-        let charge = Some(app.allowances.charge(tenant, publish.payload.len(), now)?);
-        // What waits for its time needs no hand-off; its timer publishes it.
-        let slot = publish.schedule.deliver_at.is_none().then(|| app.handoff.reserve()).flatten();
-        let id = ExecutionId::new(now, &mut entropy());
-        let traceparent = trace::inject_or(traceparent);
-        Ok(Self { publish, decision, id, traceparent, slot, data_key: None, charge })
+        let charge = app.allowances.charge(tenant, publish.payload.len(), app.clock.now())?;
+        Self::decided(app, publish, Way::Queued, Some(charge), traceparent)
     }
 
-    fn row(&self, app: &AppState) -> NewExecution {
+    /// The same for a request whose caller waits: its route may have it fired at once.
+    pub fn single(
+        app: &AppState,
+        tenant: &Tenant,
+        publish: Publish,
+        traceparent: Option<&str>,
+    ) -> Result<Self, Problem> {
+        let charge = app.allowances.charge(tenant, publish.payload.len(), app.clock.now())?;
+        Self::decided(app, publish, Way::Either, Some(charge), traceparent)
+    }
+
+    /// Tells of another's bad end. It is no request of the tenant's, so no quota stops it.
+    pub fn telling(
+        app: &AppState,
+        publish: Publish,
+        of: ExecutionId,
+        traceparent: Option<&str>,
+    ) -> Result<Self, Problem> {
+        let told = Self::decided(app, publish, Way::Queued, None, traceparent)?;
+        Ok(Self { caused_by: Some(of), ..told })
+    }
+
+    fn decided(
+        app: &AppState,
+        publish: Publish,
+        way: Way,
+        charge: Option<Charge>,
+        traceparent: Option<&str>,
+    ) -> Result<Self, Problem> {
+        let decision = decide(app, &publish, way)?;
+        // What waits for its time needs no hand-off, its timer publishes it; and what is native never gets there.
+        let handed_off = publish.schedule.deliver_at.is_none() && decision.mode == Mode::Pulsar;
+        let slot = handed_off.then(|| app.handoff.reserve()).flatten();
+        Ok(Self {
+            id: ExecutionId::new(app.clock.now(), &mut entropy()),
+            traceparent: trace::inject_or(traceparent),
+            publish,
+            decision,
+            slot,
+            data_key: None,
+            charge,
+            caused_by: None,
+            native: None,
+        })
+    }
+
+    /// It cannot be fired here and now.
+    pub fn queue_instead(&mut self, app: &App, why: &str) {
+        self.decision.mode = Mode::Pulsar;
+        self.decision.reason.push_str(&format!("; through the queue after all: {why}"));
+        self.slot = app.handoff.reserve();
+    }
+
+    pub fn traceparent(&self) -> Option<&str> {
+        self.traceparent.as_deref()
+    }
+
+    pub(crate) fn row(&self, app: &App) -> NewExecution {
         let publish = &self.publish;
         NewExecution {
             id: self.id,
             tenant: publish.tenant.clone(),
             workflow: publish.workflow.clone(),
             lane: self.decision.lane,
+            mode: self.decision.mode,
+            completion: self.decision.completion,
             kind: publish.kind.clone(),
             payload: publish.payload.clone(),
             data_key: self.data_key,
@@ -121,6 +180,10 @@ impl Candidate {
             handed_off: self.slot.is_some(),
             decided_by: self.decision.decided_by,
             decided_because: self.decision.reason.clone(),
+            // What tells of a bad end is not told of: a broken workflow would tell itself for ever.
+            on_failure: self.decision.on_failure.clone().filter(|_| self.caused_by.is_none()),
+            caused_by: self.caused_by.map(|id| id.uuid()),
+            native: self.native.clone(),
         }
     }
 
@@ -142,7 +205,7 @@ impl Candidate {
             }
             tracing::debug!(
                 execution_id = %self.id, tenant_id = %publish.tenant, workflow_id = %publish.workflow,
-                lane = %decision.lane, mode = %decision.mode, decided_by = decision.decided_by,
+                lane = %decision.lane, mode = %decision.mode, completion = %decision.completion, decided_by = decision.decided_by,
                 reason = decision.reason, trace_id = self.traceparent.as_deref().and_then(trace::trace_id), "accepted"
             );
             if let Some(slot) = slot {
@@ -161,6 +224,45 @@ impl Candidate {
     }
 }
 
+fn decide(app: &App, publish: &Publish, way: Way) -> Result<Decision, Problem> {
+    let asked = Asked {
+        lane: publish.lane,
+        completion: publish.completion,
+        delayed: publish.schedule.deliver_at.is_some(),
+        batch: way == Way::Queued,
+    };
+    let fault = |field: &'static str, message| invalid(vec![FieldError { field: field.into(), message }]);
+    let routes = app.routes.load();
+    if !app.routing.is_loaded() {
+        return Err(not_ready());
+    }
+    let decision = routes
+        .decide(&publish.tenant, &publish.workflow, publish.kind.as_deref(), asked)
+        .map_err(|error| fault("workflow_id", error.to_string()))?;
+    if decision.completion == Completion::Callback {
+        if !app.limits.callbacks {
+            return Err(fault("completion", NO_CALLBACKS.to_owned()));
+        }
+        let target = routes.target(&publish.tenant, &publish.workflow, decision.lane);
+        let delay = publish.schedule.deliver_at.map(|at| (at - app.clock.now()).to_std().unwrap_or_default());
+        let ends = delay.unwrap_or_default() + target.callback_timeout;
+        if ends >= app.limits.payload_retention {
+            return Err(fault(
+                "completion",
+                format!(
+                    "the delay and the route's callback_timeout_s end after {} s, and the payload is kept {} s; shorten one of them",
+                    ends.as_secs(),
+                    app.limits.payload_retention.as_secs()
+                ),
+            ));
+        }
+    }
+    Ok(decision)
+}
+
+const NO_CALLBACKS: &str = "\"callback\" needs an address that workflows can report to, and the bridge has none: have the operator set \
+                            BRIDGE_CALLBACK_BASE_URL or BRIDGE_PUBLIC_URL, or use \"response\"";
+
 /// Accepts one. Runs on a task of its own: a caller that hangs up neither stops it nor frees its memory too early.
 pub async fn one(
     app: &AppState,
@@ -170,9 +272,7 @@ pub async fn one(
     let app = app.clone();
     on_its_own(async move {
         let mut candidate = candidate;
-        if let AtRest::Sealed(maker) = &app.at_rest {
-            seal(&app, maker, std::slice::from_mut(&mut candidate), &mut share).await?;
-        }
+        seal(&app, std::slice::from_mut(&mut candidate), &mut share).await?;
         let accepted =
             app.store.accept(candidate.row(&app), app.limits.accept_patience).await.map_err(refused)?;
         failpoint::hit("publisher.accepted");
@@ -191,9 +291,7 @@ pub async fn all(
 ) -> Result<Vec<(Candidate, Fate)>, Problem> {
     let app = app.clone();
     on_its_own(async move {
-        if let AtRest::Sealed(maker) = &app.at_rest {
-            seal(&app, maker, &mut candidates, &mut share).await?;
-        }
+        seal(&app, &mut candidates, &mut share).await?;
         let (firsts, repeats) = by_first_use_of_a_key(&candidates);
         let mut fates: Vec<Option<Fate>> = candidates.iter().map(|_| None).collect();
         // A key's first use decides what it stands for; the repeats only find it there, and write nothing.
@@ -213,48 +311,6 @@ pub async fn all(
         Ok(settled.filter_map(|(candidate, fate)| Some((candidate, fate?))).collect())
     })
     .await
-}
-
-/// Seals the payloads for their executions. All or none: what cannot be sealed is not stored.
-async fn seal(
-    app: &AppState,
-    maker: &KeyMaker,
-    candidates: &mut [Candidate],
-    share: &mut Share,
-) -> Result<(), Problem> {
-    let bytes: usize = candidates.iter().map(|candidate| candidate.publish.payload.len()).sum();
-    // For a moment a payload is there twice.
-    share.grow_by(bytes + candidates.len() * SEALED_OVERHEAD)?;
-    let mut work = Vec::with_capacity(candidates.len());
-    // A batch is one tenant's, nearly always.
-    let mut last: Option<(TenantId, Arc<DataKey>)> = None;
-    for candidate in candidates.iter() {
-        let tenant = &candidate.publish.tenant;
-        let key = match &last {
-            Some((known, key)) if known == tenant => key.clone(),
-            _ => sealing_key(app, maker, tenant).await?,
-        };
-        last = Some((tenant.clone(), key.clone()));
-        work.push((key, tenant.clone(), candidate.id, candidate.publish.payload.clone()));
-    }
-    let seal_all = move || -> Vec<(Bytes, Uuid)> {
-        work.into_iter()
-            .map(|(key, tenant, id, plain)| (key.seal(&tenant, id, &plain, entropy()).into(), key.id))
-            .collect()
-    };
-    let sealed = if bytes > LARGE {
-        tokio::task::spawn_blocking(seal_all).await.map_err(|error| {
-            tracing::error!(%error, "sealing payloads failed in an unforeseen way");
-            Problem::internal()
-        })?
-    } else {
-        seal_all()
-    };
-    for (candidate, (payload, key)) in candidates.iter_mut().zip(sealed) {
-        candidate.publish.payload = payload;
-        candidate.data_key = Some(key);
-    }
-    Ok(())
 }
 
 fn by_first_use_of_a_key(candidates: &[Candidate]) -> (Vec<usize>, Vec<usize>) {

@@ -7,12 +7,14 @@ use bridge_service::Problem;
 use bridge_store::StoreError;
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::accept::{Candidate, Fate, closed, unavailable};
 use crate::app::App;
+use crate::results::Outcome;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Published {
     pub execution_id: ExecutionId,
     pub status: State,
@@ -28,26 +30,30 @@ pub struct Published {
     pub replay_of: Option<ExecutionId>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// When it was waited for, or fired at once.
+    #[serde(flatten)]
+    pub outcome: Option<Outcome>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct RouteTaken {
     pub mode: &'static str,
     pub decided_by: String,
     pub reason: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Links {
     #[serde(rename = "self")]
     pub execution: String,
+    pub result: String,
     pub replay: String,
 }
 
 impl Links {
     pub fn new(app: &App, id: ExecutionId) -> Self {
         let execution = format!("{}/pulsar/executions/{id}", app.public_url);
-        Self { replay: format!("{execution}/replay"), execution }
+        Self { result: format!("{execution}/result"), replay: format!("{execution}/replay"), execution }
     }
 }
 
@@ -86,6 +92,7 @@ impl Published {
             replayed: false,
             replay_of: None,
             warnings: publish.warnings,
+            outcome: None,
         }
     }
 
@@ -102,14 +109,21 @@ impl Published {
             answer.status = first.state;
             answer.lane = first.lane;
             answer.topic = app.names.topic(&first.tenant, first.lane);
+            answer.route.mode = first.mode.as_str();
             answer.route.decided_by = first.decided_by;
             answer.route.reason = first.decided_because;
         }
         Ok(answer)
     }
 
+    /// The execution has ended, and so.
+    pub fn end(&mut self, outcome: Outcome) {
+        self.status = outcome.state;
+        self.outcome = Some(outcome);
+    }
+
     pub fn code(&self) -> StatusCode {
-        if self.replayed { StatusCode::OK } else { StatusCode::ACCEPTED }
+        if self.replayed || self.outcome.is_some() { StatusCode::OK } else { StatusCode::ACCEPTED }
     }
 }
 
@@ -135,10 +149,7 @@ fn conflict(id: ExecutionId) -> Problem {
 /// A failed read.
 pub fn failed(error: &StoreError) -> Problem {
     tracing::warn!(error = error as &dyn std::error::Error, "a request could not be answered");
-    match error {
-        StoreError::Unavailable(_) | StoreError::TimedOut { .. } => unavailable(),
-        _ => Problem::internal(),
-    }
+    if error.is_out_of_reach() { unavailable() } else { Problem::internal() }
 }
 
 /// The same answer for an id that does not exist and one of another tenant.

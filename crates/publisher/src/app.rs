@@ -12,9 +12,11 @@ use bridge_service::config::Config;
 use bridge_service::directory::Directory;
 use bridge_service::health::Health;
 use bridge_service::problem;
+use bridge_service::routing::Routing;
 use bridge_service::tally::Tally;
 use bridge_service::vault::Vault;
 use bridge_store::Store;
+use bridge_webhook::Guard;
 use ipnet::IpNet;
 use metrics_exporter_prometheus::PrometheusHandle;
 
@@ -23,10 +25,13 @@ use crate::budget::Budget;
 use crate::data_keys::AtRest;
 use crate::endpoints::{self, Need};
 use crate::handoff::Handoff;
+use crate::members::Members;
+use crate::native::Native;
+use crate::waiters::Waiters;
 use crate::{access, observe};
 
 /// Room for everything of a request that is not its payload.
-const ENVELOPE: usize = 64 * 1024;
+pub const ENVELOPE: usize = 64 * 1024;
 
 pub struct App {
     pub store: Store,
@@ -47,7 +52,17 @@ pub struct App {
     pub credential_changes: Throttle,
     pub at_rest: AtRest,
     pub handoff: Handoff,
+    /// Fires what does not go through the broker.
+    pub native: Native,
+    /// Callers that wait for an end.
+    pub waiters: Waiters,
     pub routes: Arc<ArcSwap<RouteTable>>,
+    /// Reads the routes anew.
+    pub routing: Routing,
+    /// Which addresses the webhooks that tenants write may have.
+    pub guard: Guard,
+    /// What the daemons say of themselves.
+    pub members: Members,
     pub names: TopicNames,
     pub clock: SharedClock,
     pub budget: Budget,
@@ -71,8 +86,19 @@ pub struct Limits {
     pub max_delay: Duration,
     /// How long an accept is retried while Postgres is away.
     pub accept_patience: Duration,
+    /// The most of a result that is kept.
+    pub result_bytes: usize,
+    /// The longest that a caller may wait for a result.
+    pub result_wait: Duration,
+    /// Whether workflows know where to report their results.
+    pub callbacks: bool,
+    /// A delay and a callback's time-out together end before the payload is gone.
+    pub payload_retention: Duration,
     /// When the timer of a handed-off execution rings.
     pub patience: Duration,
+    /// Executions that a job looks at in one go, and how many it takes a second unless it says so.
+    pub job_page: u16,
+    pub job_per_second: f64,
     /// How long our own tokens are good: a key that signs no more must verify them for that long.
     pub token_lifetime: Duration,
 }
@@ -86,13 +112,15 @@ impl Limits {
             batch_rows: publisher.batch_rows,
             max_delay: publisher.max_delay_s.get(),
             accept_patience: config.database.accept_patience_ms.get(),
+            result_bytes: config.webhook.max_result_bytes,
+            result_wait: config.publisher.result_wait_max_s.get(),
+            callbacks: config.callback_base_url().is_some(),
+            payload_retention: config.retention.payloads_days.duration(),
             patience: config.relay.patience_ms.get(),
+            job_page: publisher.job_page,
+            job_per_second: f64::from(publisher.job_per_second),
             token_lifetime: config.auth.token_lifetime_s.get(),
         }
-    }
-
-    pub fn body_bytes(&self) -> usize {
-        self.payload_bytes + ENVELOPE
     }
 }
 
@@ -105,7 +133,7 @@ pub fn router(app: AppState) -> Router {
             .route_layer(middleware::from_fn_with_state((app.clone(), need), access::enforce));
         // What asks how the publisher is does not count as its work.
         let observed = match need {
-            Need::Open if !endpoint.path.starts_with("/oauth2") => checked,
+            Need::Open if !is_work(endpoint.path) => checked,
             _ => checked.route_layer(middleware::from_fn(observe::observe)),
         };
         router = router.route(endpoint.path, observed);
@@ -113,8 +141,14 @@ pub fn router(app: AppState) -> Router {
     router
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)
+        .layer(middleware::from_fn(problem::readable_path))
         .layer(middleware::from_fn(problem::negotiate))
         .with_state(app)
+}
+
+/// Of the routes without a need: tokens and callbacks.
+fn is_work(path: &str) -> bool {
+    path.starts_with("/oauth2") || path.starts_with("/pulsar")
 }
 
 #[cfg(test)]

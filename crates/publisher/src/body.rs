@@ -8,7 +8,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 
-use crate::app::App;
+use crate::app::{App, ENVELOPE};
 use crate::budget::Share;
 
 /// A body and its share of the memory; the share must live as long as any part of the body.
@@ -18,18 +18,28 @@ pub struct JsonBody {
 }
 
 pub async fn read(app: &App, request: Request) -> Result<JsonBody, Problem> {
+    read_up_to(app, request, app.limits.payload_bytes, too_large).await
+}
+
+/// `most`: of the part that may be large; everything around it has its own room.
+pub async fn read_up_to(
+    app: &App,
+    request: Request,
+    most: usize,
+    too_large: fn(usize) -> Problem,
+) -> Result<JsonBody, Problem> {
     check_type(request.headers())?;
-    let limit = app.limits.body_bytes();
+    let limit = most + ENVELOPE;
     let announced = request
         .headers()
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<usize>().ok())
         .unwrap_or(0);
     if announced > limit {
-        return Err(too_large(app.limits.payload_bytes));
+        return Err(too_large(most));
     }
     let mut share = app.budget.take(announced)?;
-    let body = collect(request.into_body(), announced, limit, app.limits.payload_bytes, &mut share);
+    let body = collect(request.into_body(), announced, limit, || too_large(most), &mut share);
     match tokio::time::timeout(app.limits.body_timeout, body).await {
         Ok(bytes) => Ok(JsonBody { bytes: bytes?, share }),
         Err(_) => {
@@ -43,7 +53,7 @@ async fn collect(
     mut body: Body,
     announced: usize,
     limit: usize,
-    payload_limit: usize,
+    too_large: impl Fn() -> Problem,
     share: &mut Share,
 ) -> Result<Bytes, Problem> {
     let mut whole = BytesMut::new();
@@ -54,7 +64,7 @@ async fn collect(
         })?;
         let Ok(data) = frame.into_data() else { continue };
         if whole.len() + data.len() > limit {
-            return Err(too_large(payload_limit));
+            return Err(too_large());
         }
         // Most bodies are one piece: it is taken as it is.
         if whole.is_empty() && data.len() == announced {

@@ -7,7 +7,7 @@ use bridge_protocol::{ExecutionId, TenantId};
 use bridge_service::Problem;
 use bridge_service::clock::{SharedClock, entropy};
 use bridge_service::directory::{Directory, KeyGone};
-use bridge_service::payload_key::DataKey;
+use bridge_service::payload_key::{DataKey, Unreadable};
 use bridge_service::vault::Purpose;
 use bridge_store::{Actor, Store, StoredPayload};
 use bytes::Bytes;
@@ -160,6 +160,28 @@ pub async fn open(
     id: ExecutionId,
     stored: StoredPayload,
 ) -> Result<Bytes, Problem> {
+    open_with(app, tenant, id, stored, |key, tenant, id, bytes| key.open(tenant, id, bytes)).await
+}
+
+/// A stored result as it was reported or answered.
+pub async fn open_result(
+    app: &App,
+    tenant: &TenantId,
+    id: ExecutionId,
+    stored: StoredPayload,
+) -> Result<Bytes, Problem> {
+    open_with(app, tenant, id, stored, |key, tenant, id, bytes| key.open_result(tenant, id, bytes)).await
+}
+
+type Opened = Result<Bytes, Unreadable>;
+
+async fn open_with(
+    app: &App,
+    tenant: &TenantId,
+    id: ExecutionId,
+    stored: StoredPayload,
+    open: fn(&DataKey, &TenantId, ExecutionId, Bytes) -> Opened,
+) -> Result<Bytes, Problem> {
     let Some(key) = stored.data_key else { return Ok(stored.bytes) };
     let find = || match app.directory.snapshot().tenant(tenant) {
         Some(tenant) => tenant.data_key(key).cloned(),
@@ -175,7 +197,7 @@ pub async fn open(
     let key = found.map_err(|gone| without_key(&gone, id))?;
     let large = stored.bytes.len() > LARGE;
     let tenant = tenant.clone();
-    let work = move || key.open(&tenant, id, stored.bytes);
+    let work = move || open(&key, &tenant, id, stored.bytes);
     let opened = if large {
         tokio::task::spawn_blocking(work).await.map_err(|error| {
             tracing::error!(%error, execution_id = %id, "opening a payload failed in an unforeseen way");

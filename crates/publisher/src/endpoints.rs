@@ -53,6 +53,7 @@ pub fn all() -> Vec<Endpoint> {
     const PUBLISH: Need = Need::Scope(Scope::Publish);
     const READ: Need = Need::Scope(Scope::Read);
     const PAYLOAD: Need = Need::Scope(Scope::Payload);
+    const RESULT: Need = Need::Scope(Scope::Result);
     const REPLAY: Need = Need::Scope(Scope::Replay);
     const ROUTES: Need = Need::Scope(Scope::Routes);
     vec![
@@ -61,13 +62,49 @@ pub fn all() -> Vec<Endpoint> {
         get("/pulsar/executions", READ, routes::executions::handle),
         get("/pulsar/executions/{id}", READ, routes::execution::handle),
         get("/pulsar/executions/{id}/payload", PAYLOAD, routes::payload::handle),
+        get("/pulsar/executions/{id}/result", RESULT, routes::result::handle),
+        // By the workflow itself, which has a token for it.
+        post("/pulsar/executions/{id}/result", Open, routes::callback::handle),
         post("/pulsar/executions/{id}/replay", REPLAY, routes::replay::handle),
+        post("/pulsar/executions/{id}/cancel", REPLAY, routes::cancel::handle),
+        // Many at once.
+        post("/pulsar/replay", REPLAY, routes::many::replay),
+        post("/pulsar/cancel", REPLAY, routes::many::cancel),
+        get("/pulsar/jobs", READ, routes::jobs::list),
+        get("/pulsar/jobs/{id}", READ, routes::jobs::get),
+        post("/pulsar/jobs/{id}/pause", REPLAY, routes::jobs::pause),
+        post("/pulsar/jobs/{id}/resume", REPLAY, routes::jobs::resume),
+        post("/pulsar/jobs/{id}/cancel", REPLAY, routes::jobs::cancel),
+        // What ended without success.
+        get("/pulsar/dead-letters", READ, routes::dead_letters::list),
+        get("/pulsar/dead-letters/{id}", READ, routes::dead_letters::get),
+        post("/pulsar/dead-letters/{id}/discard", REPLAY, routes::dead_letters::discard),
+        get("/pulsar/status", READ, routes::status::tenant),
+        // Where a tenant's executions go.
+        get("/pulsar/workflows", ROUTES, routes::workflows::list),
+        put("/pulsar/workflows", ROUTES, routes::workflows::apply),
+        get("/pulsar/workflows/{workflow_id}", ROUTES, routes::workflow::get),
+        put("/pulsar/workflows/{workflow_id}", ROUTES, routes::workflow::put),
+        delete("/pulsar/workflows/{workflow_id}", ROUTES, routes::workflow::delete),
+        get("/pulsar/types/{type}", ROUTES, routes::type_rule::get),
+        put("/pulsar/types/{type}", ROUTES, routes::type_rule::put),
+        delete("/pulsar/types/{type}", ROUTES, routes::type_rule::delete),
+        get("/pulsar/default-route", ROUTES, routes::default_route::get),
+        put("/pulsar/default-route", ROUTES, routes::default_route::put),
+        delete("/pulsar/default-route", ROUTES, routes::default_route::delete),
+        get("/pulsar/holds", ROUTES, routes::hold::list),
+        put("/pulsar/holds/{id}", ROUTES, routes::hold::put),
+        delete("/pulsar/holds/{id}", ROUTES, routes::hold::delete),
         // A tenant's credentials at its webhooks.
         get("/pulsar/credentials", ROUTES, routes::credentials::list),
         put("/pulsar/credentials/{name}", ROUTES, routes::credentials::put),
         get("/pulsar/credentials/{name}", ROUTES, routes::credentials::get),
         delete("/pulsar/credentials/{name}", ROUTES, routes::credentials::delete),
+        // As the older bridge had them.
+        post("/api/v2/n8n/queue", PUBLISH, routes::older::queue),
+        get("/api/v2/n8n/result/{id}", RESULT, routes::older::result),
         // Operators.
+        get("/pulsar/admin/status", Admin, routes::status::whole),
         get("/pulsar/tenants", Admin, routes::tenants::handle),
         put("/pulsar/tenants/{id}", Admin, routes::tenant::put),
         get("/pulsar/tenants/{id}", Admin, routes::tenant::get),
@@ -89,6 +126,8 @@ pub fn all() -> Vec<Endpoint> {
         get("/health/live", Open, routes::health::live),
         get("/health/ready", Open, routes::health::ready),
         get("/metrics", Open, routes::metrics::handle),
+        get("/openapi.json", Open, routes::docs::document),
+        get("/docs", Open, routes::docs::page),
     ]
 }
 

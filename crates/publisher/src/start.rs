@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use arc_swap::ArcSwap;
 use bridge_access::Access;
 use bridge_bus::{Admin, Producers};
+use bridge_fire::Webhooks;
 use bridge_protocol::{TenantId, TimerPolicy};
 use bridge_service::Lifecycle;
+use bridge_service::Routing;
 use bridge_service::clock::{SharedClock, SystemClock};
 use bridge_service::config::Config;
 use bridge_service::daemon::Started;
@@ -21,6 +22,7 @@ use bridge_service::signing_gate::SigningGate;
 use bridge_service::tally::Tally;
 use bridge_service::telemetry::TelemetryGuard;
 use bridge_store::{Store, StoreError};
+use bridge_webhook::{Breakers, Slots, WebhookClient};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -31,14 +33,19 @@ use crate::budget::Budget;
 use crate::data_keys::{self, AtRest};
 use crate::handoff::Handoff;
 use crate::in_flight::InFlight;
+use crate::jobs;
+use crate::members::Members;
+use crate::native::Native;
 use crate::outbound::Outbound;
 use crate::relay::{self, Relay, RelayLimits};
+use crate::waiters::Waiters;
 
 /// How often Postgres is asked how it is.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
     let Started { config, lifecycle, telemetry, insecure_dev } = started;
+    bridge_fire::register();
     let listener = TcpListener::bind(config.publisher.bind)
         .await
         .with_context(|| format!("{} cannot be listened on; change publisher.bind", config.publisher.bind))?;
@@ -49,8 +56,10 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
     let clock = SystemClock::shared();
     let vault = config.vault()?;
     let directory = Directory::new(store.clone(), vault.clone());
+    let routing = Routing::new(store.clone(), config.route_defaults())?;
     // Together: each waits for its time limit while Postgres is away.
-    let ((), keys) = tokio::join!(first_look(&directory), SigningGate::open(keyring.shared(), store.clone()));
+    let ((), keys) =
+        tokio::join!(first_look(&routing, &directory), SigningGate::open(keyring.shared(), store.clone()));
     let access = callers(&config, &directory, &clock, insecure_dev)?;
     let tally = Tally::new(clock.clone());
     let allowances = Arc::new(Allowances::default());
@@ -66,7 +75,7 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
     });
     let in_flight = InFlight::default();
     let on_their_way = TaskTracker::new();
-    let routes = Arc::new(ArcSwap::from_pointee(config.route_table()?));
+    let routes = routing.table();
 
     let health = Health::default();
     let postgres = health.slot("postgres", Weight::Essential, Some(LOOK_EVERY * 6));
@@ -82,14 +91,17 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
         "publisher",
         move || kids.load().kids(),
         directory.clone(),
+        routing.clone(),
         move || serde_json::json!({ "signing": keys.kid() }),
         lifecycle.soft.clone(),
     ));
     lifecycle.spawn(keyring.watch(lifecycle.soft.clone()));
-    lifecycle.spawn(directory.clone().watch(config.auth.directory_poll_ms.get(), lifecycle.soft.clone()));
+    let every = config.auth.directory_poll_ms.get();
+    lifecycle.spawn(routing.clone().watch(directory.clone(), every, lifecycle.soft.clone()));
     lifecycle.spawn(access.clone().run(lifecycle.soft.clone()));
     let at_rest = at_rest(&config, &store, &directory, &clock, &lifecycle);
     lifecycle.spawn(relay::maintain(store.clone(), clock.clone(), lifecycle.soft.clone()));
+    lifecycle.spawn(relay::expire_results(store.clone(), lifecycle.soft.clone()));
     lifecycle.spawn(relay::announce(store.clone(), outbound.clone(), lifecycle.soft.clone()));
     let relay = Relay {
         store: store.clone(),
@@ -114,6 +126,25 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
     counted.spawn(tally.clone().run(store.clone(), counting.clone()));
     counted.spawn(allowance::keep(allowances.clone(), store.clone(), directory.clone(), counting.clone()));
 
+    let client = WebhookClient::new(config.webhook_client())?;
+    let guard = client.guard().clone();
+    let natives = TaskTracker::new();
+    let native = Native {
+        hooks: Webhooks {
+            routes: routes.clone(),
+            directory: directory.clone(),
+            slots: Slots::new(config.slot_limits(), Breakers::new(config.breaker())),
+            client,
+            clock: clock.clone(),
+        },
+        lease_margin: config.consumer.lease_margin_ms.get(),
+        write_patience: config.database.write_patience_ms.get(),
+        tasks: natives.clone(),
+        hard: lifecycle.hard.clone(),
+    };
+    let waiters = Waiters::new(config.publisher.waiters, lifecycle.soft.clone());
+    lifecycle.spawn(waiters.clone().run(store.clone()));
+
     let app = Arc::new(App {
         store: store.clone(),
         directory,
@@ -126,7 +157,12 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
         credential_changes: Throttle::per_minute(config.publisher.credential_changes_per_minute),
         at_rest,
         handoff: Handoff::new(outbound, in_flight, config.publisher.handoff, on_their_way.clone()),
+        native,
+        waiters,
         routes,
+        routing,
+        guard,
+        members: Members::new(store.clone()),
         names: config.topic_names(),
         clock,
         budget: Budget::new(config.publisher.inflight_requests, config.publisher.inflight_bytes),
@@ -148,10 +184,15 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
         header_timeout: config.publisher.header_timeout_ms.get(),
         write_timeout: config.publisher.write_timeout_ms.get(),
     };
+    lifecycle.spawn(relay::tell(app.clone(), lifecycle.soft.clone()));
+    lifecycle.spawn(jobs::run(app.clone(), lifecycle.soft.clone()));
     tracing::info!(address = %listener.local_addr()?, "the publisher listens");
     let (router, served) = (router(app), lifecycle.clone());
     lifecycle.spawn(async move {
         serve(listener, router, limits, served).await;
+        // What is fired natively goes on without its caller, to the end that is written.
+        natives.close();
+        natives.wait().await;
         // Requests are over, so nothing new is handed off; what is on its way gets its receipt.
         on_their_way.close();
         on_their_way.wait().await;
@@ -165,11 +206,11 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
 }
 
 /// Whoever calls right after the start should be known. Without Postgres nobody is, and callers are told to wait.
-async fn first_look(directory: &Directory) {
-    if let Err(error) = directory.refresh().await {
+async fn first_look(routing: &Routing, directory: &Directory) {
+    if let Err(error) = routing.first_look(directory).await {
         tracing::warn!(
             error = &error as &dyn std::error::Error,
-            "starting without the tenants and credentials; requests are refused until they are read"
+            "starting without the routes, tenants and credentials; requests are refused until they are read"
         );
     }
 }

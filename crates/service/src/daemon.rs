@@ -35,6 +35,10 @@ enum Command {
     Health,
     /// Publisher only: print the HTTP API's routes and what each asks for, as JSON.
     Routes,
+    /// Publisher only: print the HTTP API's description (OpenAPI 3.1).
+    Openapi,
+    /// Publisher only: write the reference of the HTTP API into a directory.
+    Reference { directory: PathBuf },
 }
 
 /// What a daemon starts from.
@@ -46,12 +50,21 @@ pub struct Started {
     pub insecure_dev: bool,
 }
 
+/// The descriptions of an HTTP API.
+#[derive(Clone, Copy)]
+pub struct ApiTexts {
+    pub routes: fn() -> String,
+    pub openapi: fn() -> String,
+    /// Files by name.
+    pub reference: fn() -> Vec<(&'static str, String)>,
+}
+
 /// What only the publisher has.
 #[derive(Clone, Copy, Default)]
 pub struct Extras {
     pub insecure_dev: bool,
-    /// Prints the routes.
-    pub routes: Option<fn() -> String>,
+    /// What describes its HTTP API.
+    pub api: Option<ApiTexts>,
 }
 
 /// Runs a daemon to its end. `bind` picks its HTTP address; `run` returns when everything is stopped and hands the
@@ -77,13 +90,11 @@ where
 {
     let flags = Flags::parse();
     let mut faults = ConfigFaults::default();
-    match (&flags.command, extras.routes) {
-        (Some(Command::Routes), Some(routes)) => {
-            println!("{}", routes());
-            return ExitCode::SUCCESS;
+    if let Some(command @ (Command::Routes | Command::Openapi | Command::Reference { .. })) = &flags.command {
+        match extras.api {
+            Some(api) => return describe(name, command, api),
+            None => faults.add("command", format!("{name} has no HTTP API to describe")),
         }
-        (Some(Command::Routes), None) => faults.add("routes", format!("{name} has no HTTP API")),
-        _ => {}
     }
     if flags.insecure_dev && !extras.insecure_dev {
         faults.add("--insecure-dev", format!("{name} takes no callers; the flag is the publisher's"));
@@ -146,6 +157,24 @@ where
             ExitCode::FAILURE
         }
     }
+}
+
+fn describe(name: &str, command: &Command, api: ApiTexts) -> ExitCode {
+    match command {
+        Command::Routes => println!("{}", (api.routes)()),
+        Command::Openapi => println!("{}", (api.openapi)()),
+        Command::Reference { directory } => {
+            let write = |(file, text): (&str, String)| std::fs::write(directory.join(file), text);
+            let written = std::fs::create_dir_all(directory)
+                .and_then(|()| (api.reference)().into_iter().try_for_each(write));
+            if let Err(error) = written {
+                eprintln!("{name}: the reference cannot be written to {}: {error}", directory.display());
+                return ExitCode::FAILURE;
+            }
+        }
+        Command::Health => {}
+    }
+    ExitCode::SUCCESS
 }
 
 fn environment() -> impl Iterator<Item = (String, String)> {

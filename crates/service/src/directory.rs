@@ -1,6 +1,6 @@
 //! Who may call and with what: tenants, credentials and keys, whole, in memory.
 //!
-//! Each daemon polls the directory's revision and loads all of it when that has moved, so the hot path never asks
+//! Each daemon polls the directory's revision, and looks when Postgres tells of a change; it loads all of it when that has moved, so the hot path never asks
 //! Postgres about a caller, and a revocation is in force everywhere within a poll. While Postgres is away the last
 //! snapshot stays, but it says that it is not fresh any more: nobody is let in by it.
 
@@ -17,7 +17,7 @@ use metrics::{counter, gauge};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -48,6 +48,7 @@ struct Inner {
     /// When the last look began that Postgres answered: milliseconds since `born`, and one; 0 is never. Every
     /// request asks, so it is no part of what is locked.
     confirmed: AtomicU64,
+    wake: Notify,
 }
 
 #[derive(Default)]
@@ -74,6 +75,7 @@ impl Directory {
             stands,
             born: Instant::now(),
             confirmed: AtomicU64::new(0),
+            wake: Notify::new(),
         }))
     }
 
@@ -182,7 +184,12 @@ impl Directory {
         self.0.changes.send_replace(revision);
     }
 
-    /// Looks every so often until the daemon stops.
+    /// Has the watch look at once.
+    pub fn wake(&self) {
+        self.0.wake.notify_one();
+    }
+
+    /// Looks every so often, and when it is woken, until the daemon stops.
     pub async fn watch(self, every: Duration, stop: CancellationToken) {
         counter!("bridge_directory_failures_total").increment(0);
         let mut ticks = tokio::time::interval(every);
@@ -190,7 +197,10 @@ impl Directory {
         let (began, mut said) = (Instant::now(), None::<Instant>);
         let looking = async {
             loop {
-                ticks.tick().await;
+                tokio::select! {
+                    _ = ticks.tick() => {}
+                    () = self.0.wake.notified() => {}
+                }
                 match self.refresh().await {
                     Ok(_) => said = None,
                     Err(error) => {

@@ -3,13 +3,15 @@
 
 use axum::{Json, Router, extract::State, response::IntoResponse, routing::get};
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::time::Instant;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "HealthStatus")]
 pub enum Status {
     Ok,
     Degraded,
@@ -67,7 +69,7 @@ impl HealthSlot {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct DependencyReport {
     pub name: &'static str,
     pub status: Status,
@@ -76,7 +78,7 @@ pub struct DependencyReport {
     pub detail: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct HealthReport {
     pub status: Status,
     pub dependencies: Vec<DependencyReport>,

@@ -1,8 +1,9 @@
-//! What each daemon says of itself in `members`: that it lives, which keys it has loaded and which directory. An
-//! operator's change is in force when every live member has said its revision, so a change is said at once.
+//! What each daemon says of itself in `members`: that it lives, which keys, which directory and which routes it has
+//! loaded. An operator's change is in force when every live member has said its revision, so a change is said at once.
 
 use crate::clock::entropy;
 use crate::directory::Directory;
+use crate::routing::Routing;
 use bridge_store::{Member, Store, StoreError};
 use metrics::counter;
 use rand::Rng;
@@ -24,12 +25,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Beats until the stop, then takes its row back. `kind` is `publisher` or `consumer`; `detail` gives more fields for `bridgectl status`, an
-/// object; `keys`, `masters` and `directory` are added to it.
+/// object; `keys`, `masters`, `directory` and `routes` are added to it.
 pub async fn run(
     store: Store,
     kind: &'static str,
     keys: impl Fn() -> Vec<String>,
     directory: Directory,
+    routing: Routing,
     detail: impl Fn() -> Value,
     stop: CancellationToken,
 ) {
@@ -37,12 +39,16 @@ pub async fn run(
     let mut id = [0; 16];
     entropy().fill_bytes(&mut id);
     let (id, host) = (uuid::Builder::from_random_bytes(id).into_uuid(), host());
-    let mut revisions = directory.changes();
+    let (mut revisions, mut routes) = (directory.changes(), routing.changes());
     let beating = async {
-        let mut said = None::<(Vec<String>, i64)>;
+        let mut said = None::<Said>;
         let mut next = Instant::now();
         loop {
-            let now = (keys(), *revisions.borrow_and_update());
+            let now = Said {
+                keys: keys(),
+                directory: *revisions.borrow_and_update(),
+                routes: *routes.borrow_and_update(),
+            };
             if said.as_ref() != Some(&now) || next <= Instant::now() {
                 let detail = with(detail(), &now, &directory);
                 let member =
@@ -57,8 +63,14 @@ pub async fn run(
                     }
                 }
             }
-            // A sender that is gone ends `changed` at once; the directory lives as long as this task.
-            let _look = timeout(LOOK_EVERY.min(next - Instant::now()), revisions.changed()).await;
+            // A sender that is gone ends `changed` at once; directory and routing live as long as this task.
+            let moved = async {
+                tokio::select! {
+                    moved = revisions.changed() => moved,
+                    moved = routes.changed() => moved,
+                }
+            };
+            let _look = timeout(LOOK_EVERY.min(next - Instant::now()), moved).await;
         }
     };
     stop.run_until_cancelled(beating).await;
@@ -72,15 +84,24 @@ async fn beat(store: &Store, member: &Member) -> Result<(), StoreError> {
     timeout(BEAT_LIMIT, store.beat(member)).await.unwrap_or(Err(limit))
 }
 
-fn with(detail: Value, (keys, revision): &(Vec<String>, i64), directory: &Directory) -> Value {
+/// What others wait for, and what must therefore be said when it moves.
+#[derive(PartialEq)]
+struct Said {
+    keys: Vec<String>,
+    directory: i64,
+    routes: i64,
+}
+
+fn with(detail: Value, now: &Said, directory: &Directory) -> Value {
     let mut fields = match detail {
         Value::Object(fields) => fields,
         _ => serde_json::Map::new(),
     };
-    fields.insert("keys".to_owned(), json!(keys));
+    fields.insert("keys".to_owned(), json!(now.keys));
     // Fixed as long as the process lives, so that no change of them has to be said.
     fields.insert("masters".to_owned(), json!(directory.vault().ids().collect::<Vec<_>>()));
-    fields.insert("directory".to_owned(), json!(revision));
+    fields.insert("directory".to_owned(), json!(now.directory));
+    fields.insert("routes".to_owned(), json!(now.routes));
     Value::Object(fields)
 }
 

@@ -1,7 +1,7 @@
-//! Payloads at rest: a tenant's data key seals them, bound to tenant and execution, so that a ciphertext that was
-//! moved to another row does not open.
+//! Payloads and results at rest: a tenant's data key seals them, bound to tenant, execution and what it is, so that a
+//! ciphertext that was moved to another row or table does not open.
 //!
-//! A sealed payload: version (1 byte), nonce (12 bytes), ciphertext and tag. The row names the data key.
+//! Sealed: version (1 byte), nonce (12 bytes), ciphertext and tag. The row names the data key.
 
 use bridge_protocol::{ExecutionId, TenantId};
 use bytes::Bytes;
@@ -23,18 +23,18 @@ pub struct DataKey {
     key: LessSafeKey,
 }
 
-/// A stored payload that will not open with this key, today or tomorrow.
+/// A stored payload or result that will not open with this key, today or tomorrow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     #[error(
-        "the payload of execution {execution} of tenant {tenant} is not sealed in a form this version knows"
+        "the {what} of execution {execution} of tenant {tenant} is not sealed in a form this version knows"
     )]
-    Form { tenant: TenantId, execution: ExecutionId },
+    Form { what: &'static str, tenant: TenantId, execution: ExecutionId },
     #[error(
-        "the payload of execution {execution} of tenant {tenant} does not open with data key {key}: it was altered, or \
+        "the {what} of execution {execution} of tenant {tenant} does not open with data key {key}: it was altered, or \
          belongs to another execution"
     )]
-    Refused { tenant: TenantId, execution: ExecutionId, key: Uuid },
+    Refused { what: &'static str, tenant: TenantId, execution: ExecutionId, key: Uuid },
 }
 
 impl DataKey {
@@ -56,6 +56,28 @@ impl DataKey {
         tenant: &TenantId,
         execution: ExecutionId,
         plain: &[u8],
+        rng: impl CryptoRng,
+    ) -> Vec<u8> {
+        self.seal_as(What::Payload, tenant, execution, plain, rng)
+    }
+
+    /// An execution's result: never taken for its payload.
+    pub fn seal_result(
+        &self,
+        tenant: &TenantId,
+        execution: ExecutionId,
+        plain: &[u8],
+        rng: impl CryptoRng,
+    ) -> Vec<u8> {
+        self.seal_as(What::Result, tenant, execution, plain, rng)
+    }
+
+    fn seal_as(
+        &self,
+        what: What,
+        tenant: &TenantId,
+        execution: ExecutionId,
+        plain: &[u8],
         mut rng: impl CryptoRng,
     ) -> Vec<u8> {
         let mut nonce = [0; NONCE_LEN];
@@ -66,7 +88,7 @@ impl DataKey {
         sealed.extend_from_slice(plain);
         let tag = self.key.seal_in_place_separate_tag(
             Nonce::assume_unique_for_key(nonce),
-            associated(tenant, execution),
+            associated(what, tenant, execution),
             &mut sealed[HEAD..],
         );
         // Unwrap safety: sealing fails only beyond 64 GiB.
@@ -84,16 +106,37 @@ impl DataKey {
         execution: ExecutionId,
         sealed: impl Into<Vec<u8>>,
     ) -> Result<Bytes, Unreadable> {
-        let mut sealed: Vec<u8> = sealed.into();
+        self.open_as(What::Payload, tenant, execution, sealed.into())
+    }
+
+    /// # Errors
+    /// As [`DataKey::open`], and for what is no result.
+    pub fn open_result(
+        &self,
+        tenant: &TenantId,
+        execution: ExecutionId,
+        sealed: impl Into<Vec<u8>>,
+    ) -> Result<Bytes, Unreadable> {
+        self.open_as(What::Result, tenant, execution, sealed.into())
+    }
+
+    fn open_as(
+        &self,
+        what: What,
+        tenant: &TenantId,
+        execution: ExecutionId,
+        mut sealed: Vec<u8>,
+    ) -> Result<Bytes, Unreadable> {
+        let (name, tenant) = (what.name(), tenant.clone());
         let nonce = match sealed.split_first_chunk::<HEAD>() {
             Some(([VERSION, nonce @ ..], _)) => *nonce,
-            _ => return Err(Unreadable::Form { tenant: tenant.clone(), execution }),
+            _ => return Err(Unreadable::Form { what: name, tenant, execution }),
         };
         let nonce = Nonce::assume_unique_for_key(nonce);
         let opened = self
             .key
-            .open_in_place(nonce, associated(tenant, execution), &mut sealed[HEAD..])
-            .map_err(|_| Unreadable::Refused { tenant: tenant.clone(), execution, key: self.id })?
+            .open_in_place(nonce, associated(what, &tenant, execution), &mut sealed[HEAD..])
+            .map_err(|_| Unreadable::Refused { what: name, tenant, execution, key: self.id })?
             .len();
         sealed.truncate(HEAD + opened);
         Ok(Bytes::from(sealed).slice(HEAD..))
@@ -106,12 +149,32 @@ impl fmt::Debug for DataKey {
     }
 }
 
-/// The execution id has a fixed length and stands first, so no two pairs have the same bytes.
-fn associated(tenant: &TenantId, execution: ExecutionId) -> Aad<Vec<u8>> {
+/// What was sealed.
+#[derive(Clone, Copy)]
+enum What {
+    Payload,
+    Result,
+}
+
+impl What {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Payload => "payload",
+            Self::Result => "result",
+        }
+    }
+}
+
+/// The execution id has a fixed length and stands first, and no tenant's id holds a colon: nothing has the bytes of
+/// something else.
+fn associated(what: What, tenant: &TenantId, execution: ExecutionId) -> Aad<Vec<u8>> {
     let mut bytes = Vec::with_capacity(96);
     bytes.push(VERSION);
     bytes.extend_from_slice(execution.uuid().as_bytes());
     bytes.extend_from_slice(tenant.as_str().as_bytes());
+    if let What::Result = what {
+        bytes.extend_from_slice(b":result");
+    }
     Aad::from(bytes)
 }
 
@@ -150,6 +213,18 @@ mod tests {
             let other = DataKey::new(Uuid::from_u128(7), &[8; 32]);
             assert!(other.open(&tenant(TENANT), execution(EXECUTION), sealed).is_err());
         }
+    }
+
+    #[test]
+    fn a_result_is_no_payload_and_the_other_way_round() {
+        let (tenant, id) = (tenant(TENANT), execution(EXECUTION));
+        let (payload, result) =
+            (key().seal(&tenant, id, b"in", entropy()), key().seal_result(&tenant, id, b"out", entropy()));
+        assert_eq!(key().open_result(&tenant, id, result.clone()).unwrap(), &b"out"[..]);
+        let error = key().open_result(&tenant, id, payload).unwrap_err().to_string();
+        assert!(error.starts_with("the result of execution"), "{error}");
+        assert!(key().open(&tenant, id, result.clone()).is_err());
+        assert!(key().open_result(&tenant, execution(OTHER), result).is_err());
     }
 
     #[test]

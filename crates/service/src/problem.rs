@@ -7,6 +7,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -16,18 +17,21 @@ const REALM: &str = "Bearer realm=\"bridge\"";
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// One bad field and how to put it right.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FieldError {
     pub field: Cow<'static, str>,
     pub message: String,
 }
 
 /// An error of the HTTP API. Boxed: it is the error of functions whose good result is small.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(transparent)]
+#[schemars(inline)]
 pub struct Problem(Box<Inner>);
 
-#[derive(Debug, Clone, Serialize)]
+/// A refusal or a failure (RFC 9457); what else a kind of problem tells stands in fields of its own.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
 struct Inner {
     /// Stable, `/problems/<slug>`.
     #[serde(rename = "type")]
@@ -42,6 +46,15 @@ struct Inner {
     errors: Vec<FieldError>,
     #[serde(skip_serializing_if = "Option::is_none")]
     execution_id: Option<String>,
+    /// What the webhook answered, where the problem is about its answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http_status: Option<u16>,
+    /// Of a refused move: the state that stands in its way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
+    /// What that state allows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    allowed: Vec<&'static str>,
     #[serde(skip)]
     code: StatusCode,
     #[serde(skip)]
@@ -62,6 +75,9 @@ impl Problem {
             detail,
             errors: Vec::new(),
             execution_id: None,
+            http_status: None,
+            state: None,
+            allowed: Vec::new(),
             code,
             retry_after: None,
             headers: Vec::new(),
@@ -77,6 +93,19 @@ impl Problem {
     /// Names the execution the problem is about.
     pub fn about(mut self, execution: impl ToString) -> Self {
         self.0.execution_id = Some(execution.to_string());
+        self
+    }
+
+    /// Says which state refuses the move, and what may be done instead.
+    pub fn with_state(mut self, state: &'static str, allowed: &[&'static str]) -> Self {
+        self.0.state = Some(state);
+        self.0.allowed = allowed.to_vec();
+        self
+    }
+
+    /// What the webhook answered.
+    pub fn with_http_status(mut self, status: u16) -> Self {
+        self.0.http_status = Some(status);
         self
     }
 
@@ -108,6 +137,11 @@ impl Problem {
 
     pub fn status(&self) -> StatusCode {
         self.0.code
+    }
+
+    /// The kind's name.
+    pub fn slug(&self) -> &str {
+        self.0.kind.trim_start_matches("/problems/")
     }
 
     pub fn detail(&self) -> &str {
@@ -165,6 +199,14 @@ pub async fn negotiate(request: Request, next: Next) -> Response {
         response.headers_mut().insert(CONTENT_TYPE, PROBLEM);
     }
     response
+}
+
+/// Middleware: what is no text, once decoded, names nothing. The framework would say so in words of its own.
+pub async fn readable_path(request: Request, next: Next) -> Response {
+    match percent_encoding::percent_decode_str(request.uri().path()).decode_utf8() {
+        Ok(_) => next.run(request).await,
+        Err(_) => no_such_path(request).await.into_response(),
+    }
 }
 
 /// For paths that do not exist.

@@ -4,7 +4,7 @@
 use crate::heartbeat::ALIVE_WITHIN;
 use crate::keyring::SharedKeyring;
 use arc_swap::ArcSwap;
-use bridge_protocol::{Claims, Keyring, SignError};
+use bridge_protocol::{Keyring, SignError, Signed};
 use bridge_store::{Store, StoreError};
 use metrics::{counter, gauge};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ impl SigningGate {
         gate
     }
 
-    pub fn sign(&self, claims: &Claims) -> Result<String, SignError> {
+    pub fn sign(&self, claims: &impl Signed) -> Result<String, SignError> {
         let (ring, kid) = (self.keyring.load(), self.current.load());
         match kid.as_deref().map(|kid| ring.sign_with(kid, claims)) {
             // The key was taken out of the file a moment ago.

@@ -2,13 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 use arc_swap::ArcSwap;
-use bridge_protocol::{ExecutionId, Keyring, Scopes, TenantId, Time};
+use bridge_protocol::{
+    Asked, Defaults, ExecutionId, Hold, Keyring, Lane, Route, RouteName, Scopes, TenantId, Time, WorkflowId,
+};
 use bridge_service::clock::{SystemClock, entropy};
 use bridge_service::heartbeat::{self, ALIVE_WITHIN};
 use bridge_service::signing_gate::SigningGate;
 use bridge_service::tally::Tally;
 use bridge_service::vault::Purpose;
-use bridge_service::{Directory, Vault};
+use bridge_service::{Directory, Routing, Vault};
 use bridge_store::{
     Actor, CredentialKind, CredentialRecord, Member, Store, StoreConfig, TenantLimits, TenantState,
 };
@@ -33,6 +35,11 @@ fn now() -> Time {
 
 /// A migrated store in a new database.
 async fn open() -> Store {
+    open_at().await.0
+}
+
+/// The same, and the database's address.
+async fn open_at() -> (Store, String) {
     let server = std::env::var("BRIDGE_TEST_DATABASE_URL").expect(
         "BRIDGE_TEST_DATABASE_URL is not set; run ./scripts/test, which starts a Postgres for the tests",
     );
@@ -43,9 +50,9 @@ async fn open() -> Store {
     assert!(psql.status().unwrap().success());
     let mut url = url::Url::parse(&server).unwrap();
     url.set_path(&name);
-    let store = Store::open(StoreConfig::new(url)).unwrap();
+    let store = Store::open(StoreConfig::new(url.clone())).unwrap();
     store.migrate(now()).await.unwrap();
-    store
+    (store, url.into())
 }
 
 fn actor() -> Actor {
@@ -129,6 +136,7 @@ async fn a_change_is_seen_within_a_poll() {
 async fn a_heartbeat_says_new_keys_and_a_new_revision_at_once() {
     let (store, stop) = (open().await, CancellationToken::new());
     let directory = Directory::new(store.clone(), Vault::from_text(MASTER).unwrap());
+    let routing = routing(&store);
     let keys = Arc::new(ArcSwap::from_pointee(vec!["one".to_owned()]));
     let shown = keys.clone();
     tokio::spawn(heartbeat::run(
@@ -136,6 +144,7 @@ async fn a_heartbeat_says_new_keys_and_a_new_revision_at_once() {
         "consumer",
         move || shown.load().to_vec(),
         directory.clone(),
+        routing.clone(),
         || serde_json::json!({ "slots_free": 3 }),
         stop.clone(),
     ));
@@ -154,7 +163,93 @@ async fn a_heartbeat_says_new_keys_and_a_new_revision_at_once() {
     directory.refresh().await.unwrap();
     let revision = directory.snapshot().revision;
     eventually("the revision", async || said().await == Some(("one two".into(), revision))).await;
+    let routes = async || {
+        let members = store.members(ALIVE_WITHIN).await.unwrap();
+        members[0].detail["routes"].as_i64()
+    };
+    assert_eq!(routes().await, Some(0));
+    routing.refresh().await.unwrap();
+    eventually("the routes' revision", async || routes().await == Some(routing.revision())).await;
+    assert!(routing.is_loaded() && begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    stop.cancel();
+}
+
+fn routing(store: &Store) -> Routing {
+    let defaults = Defaults { default_url: "http://n8n/{workflow_id}".into(), ..Defaults::default() };
+    Routing::new(store.clone(), defaults).unwrap()
+}
+
+fn workflow() -> WorkflowId {
+    WorkflowId::parse("orders/new").unwrap()
+}
+
+fn lane(routing: &Routing, tenant: &TenantId) -> Lane {
+    routing.table().load().decide(tenant, &workflow(), None, Asked::default()).unwrap().lane
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn routes_and_holds_are_heard_of_at_once_and_found_by_a_poll() {
+    let (store, stop) = (open().await, CancellationToken::new());
+    let acme = TenantId::parse("acme").unwrap();
+    store.put_tenant(&actor(), &acme, None, None, None).await.unwrap();
+    let vault = Vault::from_text(MASTER).unwrap();
+    // One is told of changes and would never look by itself in this test; the other looks only when it is asked.
+    let (told, asked) = (routing(&store), routing(&store));
+    let directory = Directory::new(store.clone(), vault.clone());
+    tokio::spawn(told.clone().watch(directory.clone(), Duration::from_secs(3600), stop.clone()));
+    eventually("the first load of routes and directory", async || told.is_loaded() && directory.is_loaded())
+        .await;
+    assert!(asked.refresh().await.unwrap() && !asked.refresh().await.unwrap());
+
+    let name = RouteName::Workflow(workflow());
+    let ai = Route { lane: Some(Lane::Ai), ..Route::default() };
+    let put = store.put_route(&actor(), &acme, &name, &ai).await.unwrap();
+    let begun = Instant::now();
+    eventually("the route", async || told.revision() == put.revision).await;
+    println!("a route was in force after {:?}", begun.elapsed());
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(asked.refresh().await.unwrap());
+    assert_eq!((lane(&told, &acme), lane(&asked, &acme)), (Lane::Ai, Lane::Ai));
+
+    let hold = Hold {
+        tenant: acme.clone(),
+        id: "stop".into(),
+        workflow: None,
+        lane: Some(Lane::Ai),
+        host: None,
+        reason: "a test".into(),
+    };
+    store.put_hold(&actor(), &hold).await.unwrap();
+    let held = || told.table().load().hold(&acme, &workflow(), Lane::Ai, None).is_some();
+    eventually("the hold", async || held()).await;
+    store.delete_hold(&actor(), &acme, "stop").await.unwrap();
+    eventually("the end of the hold", async || !held()).await;
+    store.delete_route(&actor(), &acme, &name).await.unwrap();
+    eventually("the end of the route", async || lane(&told, &acme) == Lane::Long).await;
+
+    // The directory, too, is looked at when Postgres tells of a change.
+    let changed = store.put_tenant(&actor(), &acme, Some(TenantState::Suspended), None, None).await.unwrap();
+    eventually("the suspension", async || directory.snapshot().revision == changed.revision).await;
+    stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poll_finds_what_nobody_told() {
+    let ((store, url), stop) = (open_at().await, CancellationToken::new());
+    let acme = TenantId::parse("acme").unwrap();
+    store.put_tenant(&actor(), &acme, None, None, None).await.unwrap();
+    let routing = routing(&store);
+    let directory = Directory::still(Vault::from_text(MASTER).unwrap(), Default::default());
+    tokio::spawn(routing.clone().watch(directory, POLL, stop.clone()));
+    eventually("the first load", async || routing.is_loaded()).await;
+    // Not by the store: nobody is told.
+    let sql = "INSERT INTO holds (tenant_id, id, reason, created_by) VALUES ('acme', 'h', 'r', 'sql');
+               UPDATE routing_revision SET revision = revision + 1";
+    let mut psql = Command::new("psql");
+    psql.args(["-qX", "-v", "ON_ERROR_STOP=1", "-d", &url, "-c", sql]);
+    assert!(psql.status().unwrap().success());
+    let held = || routing.table().load().hold(&acme, &workflow(), Lane::Ai, None).is_some();
+    eventually("the hold", async || held()).await;
     stop.cancel();
 }
 

@@ -7,7 +7,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use bridge_protocol::{ExecutionId, Lane, PayloadHash, TenantId, Time, WorkflowId};
+use bridge_protocol::{
+    Completion, ExecutionId, Lane, Mode, PayloadHash, TenantId, Time, TimerPolicy, WorkflowId,
+};
 use bytes::Bytes;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 use uuid::Uuid;
@@ -23,6 +25,8 @@ pub struct NewExecution {
     pub tenant: TenantId,
     pub workflow: WorkflowId,
     pub lane: Lane,
+    pub mode: Mode,
+    pub completion: Completion,
     pub kind: Option<String>,
     /// As it is stored: plain, or sealed by `data_key`.
     pub payload: Bytes,
@@ -40,6 +44,20 @@ pub struct NewExecution {
     pub handed_off: bool,
     pub decided_by: &'static str,
     pub decided_because: String,
+    /// The workflow that is told of a bad end. What tells of one itself (`caused_by`) tells nobody.
+    pub on_failure: Option<WorkflowId>,
+    /// The execution whose bad end this one tells of.
+    pub caused_by: Option<Uuid>,
+    /// Set when whoever accepts fires it too: it is born running.
+    pub native: Option<NativeClaim>,
+}
+
+/// The first and only attempt of a native execution, claimed by its accept. `deliver_at`, `due_in` and `handed_off`
+/// mean nothing beside it: the timer stands at the lease's end and the grace after it.
+#[derive(Clone, Debug)]
+pub struct NativeClaim {
+    pub claim_id: Uuid,
+    pub lease: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -65,22 +83,30 @@ pub(crate) struct Accept;
 pub(crate) fn sql(day: Day) -> String {
     format!(
         "WITH r AS (SELECT r.* FROM unnest($1::text[], $2::uuid[], $3::text[], $4::int2[], $5::text[], $6::bytea[], $7::bytea[], $8::text[], $9::text[],
-              $10::text[], $11::bytea[], $12::timestamptz[], $13::timestamptz[], $14::int8[], $15::bool[], $16::text[], $17::text[], $18::uuid[])
-            AS r(tenant_id, id, workflow_id, lane, kind, body, psh, metadata, traceparent, key, digest, deliver_at, expires_at, due_in_ms, handed_off, by, because, data_key)
+              $10::text[], $11::bytea[], $12::timestamptz[], $13::timestamptz[], $14::int8[], $15::bool[], $16::text[], $17::text[], $18::uuid[],
+              $19::int2[], $20::int2[], $21::text[], $22::uuid[], $23::uuid[], $24::int8[])
+            AS r(tenant_id, id, workflow_id, lane, kind, body, psh, metadata, traceparent, key, digest, deliver_at, expires_at, due_in_ms, handed_off, by, because, data_key,
+              mode, completion, on_failure, caused_by, claim_id, lease_ms)
             JOIN tenants t ON t.id = r.tenant_id AND t.state = 0),
           k AS (INSERT INTO idempotency_keys (tenant_id, key, digest, execution_id)
             SELECT tenant_id, key, digest, id FROM r WHERE key IS NOT NULL ORDER BY tenant_id, key
             ON CONFLICT DO NOTHING RETURNING execution_id),
-          go AS (SELECT r.*, COALESCE(r.deliver_at, now() + r.due_in_ms * interval '1 ms') AS due_at FROM r
+          go AS (SELECT r.*, now() + r.lease_ms * interval '1 ms' AS lease_until,
+              CASE WHEN r.claim_id IS NULL THEN COALESCE(r.deliver_at, now() + r.due_in_ms * interval '1 ms') ELSE now() + (r.lease_ms + {grace}) * interval '1 ms' END AS due_at
+            FROM r
             WHERE r.key IS NULL OR EXISTS (SELECT FROM k WHERE k.execution_id = r.id)),
-          e AS (INSERT INTO executions_{day} (tenant_id, id, workflow_id, lane, kind, psh, metadata, traceparent, deliver_at, expires_at, due_at, published_at, decided_by, decided_because)
+          e AS (INSERT INTO executions_{day} (tenant_id, id, workflow_id, lane, kind, psh, metadata, traceparent, deliver_at, expires_at, due_at, published_at, decided_by, decided_because,
+              mode, completion, on_failure, caused_by, state, attempt, claim_id, claimed_at, lease_until)
             SELECT tenant_id, id, workflow_id, lane, kind, psh, metadata::jsonb, traceparent, deliver_at, expires_at, due_at,
-              CASE WHEN handed_off THEN now() END, by, because FROM go
+              CASE WHEN handed_off AND claim_id IS NULL THEN now() END, by, because,
+              mode, completion, CASE WHEN caused_by IS NULL THEN on_failure END, caused_by, (claim_id IS NOT NULL)::int, (claim_id IS NOT NULL)::int, claim_id,
+              CASE WHEN claim_id IS NOT NULL THEN now() END, lease_until FROM go
             ON CONFLICT DO NOTHING RETURNING tenant_id, id, due_at),
           p AS (INSERT INTO payloads_{day} (tenant_id, id, body, data_key) SELECT go.tenant_id, go.id, go.body, go.data_key FROM go JOIN e USING (id)),
           t AS (INSERT INTO timers (due_at, tenant_id, execution_id) SELECT due_at, tenant_id, id FROM e)
         SELECT id FROM e",
-        day = day.suffix()
+        day = day.suffix(),
+        grace = TimerPolicy::default().takeover_grace.as_millis()
     )
 }
 
@@ -147,6 +173,12 @@ pub(crate) async fn accept(
         .bind(rows.iter().map(|r| r.decided_by).collect::<Vec<_>>())
         .bind(rows.iter().map(|r| r.decided_because.as_str()).collect::<Vec<_>>())
         .bind(rows.iter().map(|r| r.data_key).collect::<Vec<_>>())
+        .bind(rows.iter().map(|r| r.mode.code()).collect::<Vec<i16>>())
+        .bind(rows.iter().map(|r| r.completion.code()).collect::<Vec<i16>>())
+        .bind(column(|r| r.on_failure.as_ref().map(WorkflowId::as_str)))
+        .bind(rows.iter().map(|r| r.caused_by).collect::<Vec<_>>())
+        .bind(rows.iter().map(|r| r.native.as_ref().map(|n| n.claim_id)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|r| r.native.as_ref().map(|n| n.lease.as_millis() as i64)).collect::<Vec<_>>())
         .fetch_all(&mut *connection)
         .await?;
     if written.len() == rows.len() {

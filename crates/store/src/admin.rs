@@ -27,7 +27,7 @@ pub enum Outcome {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Done<T> {
     pub outcome: Outcome,
-    /// The directory's revision with this change in it.
+    /// The directory's revision with this change in it; of a route or a hold the routing's.
     pub revision: i64,
     pub value: T,
 }
@@ -71,7 +71,7 @@ impl Store {
     }
 }
 
-/// Ends a change: the step of the revision and the line in the log. Its one row is what all changes queue for, so
+/// Ends a change: the step of the revision, the line in the log, and the call that wakes the daemons. Its one row is what all changes queue for, so
 /// this comes last, and the log's numbers are given under it: they become visible in their order.
 pub(crate) async fn step(
     connection: &mut PgConnection,
@@ -82,7 +82,7 @@ pub(crate) async fn step(
         r#"WITH r AS (UPDATE directory_revision SET revision = revision + 1 RETURNING revision),
              a AS (INSERT INTO audit_log (actor, action, tenant_id, target, source, before, after)
                SELECT $1, $2, $3, $4, $5, $6, $7 FROM r)
-           SELECT revision AS "revision!" FROM r"#,
+           SELECT r.revision AS "revision!" FROM r, pg_notify('bridge_directory', r.revision::text)"#,
         actor.who,
         note.action,
         note.tenant.map(TenantId::as_str),

@@ -2,7 +2,9 @@
 
 use bridge_protocol::{TenantId, Time};
 use serde_json::Value;
+use sqlx::PgConnection;
 
+use crate::admin::Note;
 use crate::{Actor, Store, StoreError, rows};
 
 #[derive(Clone, Debug, Default)]
@@ -80,21 +82,38 @@ impl Store {
         before: Option<Value>,
         after: Option<Value>,
     ) -> Result<(), StoreError> {
-        // Under the row that all changes queue for: the log's numbers become visible in their order.
-        sqlx::query!(
-            "WITH r AS MATERIALIZED (SELECT FROM directory_revision FOR UPDATE)
-             INSERT INTO audit_log (actor, action, tenant_id, target, source, before, after) SELECT $1, $2, $3, $4, $5, $6, $7 FROM r",
-            actor.who,
-            action,
-            tenant.map(TenantId::as_str),
-            target,
-            actor.source,
-            before,
-            after
-        )
-        .execute(&self.pool)
-        .await
-        .map(drop)
-        .map_err(|source| StoreError::Statement { name: "write_audit", source })
+        let named = |source| StoreError::Statement { name: "write_audit", source };
+        let mut connection = self.pool.acquire().await.map_err(named)?;
+        let note = Note { action, tenant, target, before, after };
+        write(&mut connection, actor, &[note]).await.map_err(named)
     }
+}
+
+/// Under the row that all changes queue for: the log's numbers become visible in their order.
+pub(crate) async fn write(
+    connection: &mut PgConnection,
+    actor: &Actor,
+    notes: &[Note<'_>],
+) -> Result<(), sqlx::Error> {
+    let actions: Vec<&str> = notes.iter().map(|note| note.action).collect();
+    let tenants: Vec<Option<&str>> = notes.iter().map(|note| note.tenant.map(TenantId::as_str)).collect();
+    let targets: Vec<&str> = notes.iter().map(|note| note.target).collect();
+    let befores: Vec<Option<Value>> = notes.iter().map(|note| note.before.clone()).collect();
+    let afters: Vec<Option<Value>> = notes.iter().map(|note| note.after.clone()).collect();
+    sqlx::query!(
+        "WITH r AS MATERIALIZED (SELECT FROM directory_revision FOR UPDATE)
+         INSERT INTO audit_log (actor, source, action, tenant_id, target, before, after)
+         SELECT $1, $2, n.action, n.tenant_id, n.target, n.before, n.after
+         FROM r, unnest($3::text[], $4::text[], $5::text[], $6::jsonb[], $7::jsonb[]) AS n(action, tenant_id, target, before, after)",
+        actor.who,
+        actor.source,
+        &actions as &[&str],
+        &tenants as &[Option<&str>],
+        &targets as &[&str],
+        &befores as &[Option<Value>],
+        &afters as &[Option<Value>]
+    )
+    .execute(connection)
+    .await
+    .map(drop)
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use bridge_protocol::{ExecutionId, Lane, PayloadHash, State, TenantId, Time, WorkflowId};
+use bridge_protocol::{Completion, ExecutionId, Lane, PayloadHash, State, TenantId, Time, WorkflowId};
 use bytes::Bytes;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 use uuid::Uuid;
@@ -24,6 +24,8 @@ pub struct Claim {
     pub message_id: String,
     pub lease: Duration,
     pub max_attempts: u16,
+    /// SHA-256 of the attempt's callback token; kept only where the completion is by callback.
+    pub callback_digest: Option<[u8; 32]>,
 }
 
 #[derive(Clone, Debug)]
@@ -37,6 +39,8 @@ pub struct Claimed {
     pub attempt: u16,
     pub workflow: WorkflowId,
     pub lane: Lane,
+    pub kind: Option<String>,
+    pub completion: Completion,
     pub payload: Payload,
     pub psh: PayloadHash,
     /// JSON text.
@@ -93,16 +97,16 @@ pub(crate) struct ClaimStatement;
 /// A lapsed lease is not taken over here: its timer ends the lost attempt first (`timers.rs`), then publishes anew.
 pub(crate) fn sql(day: Day) -> String {
     format!(
-        "WITH r AS (SELECT * FROM unnest($1::text[], $2::uuid[], $3::int2[], $4::uuid[], $5::text[], $6::int8[], $7::int2[])
-            AS r(tenant_id, id, attempt, claim_id, message_id, lease_ms, max_attempts)),
+        "WITH r AS (SELECT * FROM unnest($1::text[], $2::uuid[], $3::int2[], $4::uuid[], $5::text[], $6::int8[], $7::int2[], $8::bytea[])
+            AS r(tenant_id, id, attempt, claim_id, message_id, lease_ms, max_attempts, callback_digest)),
           c AS (UPDATE executions_{day} e SET state = 1, attempt = r.attempt, claim_id = r.claim_id, message_id = r.message_id, parks = 0,
               claimed_at = CASE WHEN e.claim_id = r.claim_id THEN e.claimed_at ELSE now() END, lease_until = now() + r.lease_ms * interval '1 ms',
-              finished_at = NULL, http_status = NULL, error = NULL
+              finished_at = NULL, http_status = NULL, error = NULL, n8n_execution_id = NULL, callback_digest = CASE WHEN e.completion = 1 THEN r.callback_digest END
             FROM r WHERE e.tenant_id = r.tenant_id AND e.id = r.id
               AND ((e.state IN (0, 3) AND e.attempt = r.attempt - 1 AND r.attempt <= r.max_attempts AND (e.expires_at IS NULL OR e.expires_at > now()))
                 OR (e.state = 1 AND e.claim_id = r.claim_id))
-            RETURNING r.claim_id, e.tenant_id, e.id, e.attempt, e.workflow_id, e.lane, e.psh, e.metadata, e.accepted_at, e.traceparent)
-        SELECT c.claim_id, c.attempt, c.workflow_id, c.lane, c.psh, c.metadata::text AS metadata, c.accepted_at, c.traceparent, octet_length(p.body) AS size,
+            RETURNING r.claim_id, e.tenant_id, e.id, e.attempt, e.workflow_id, e.lane, e.kind, e.completion, e.psh, e.metadata, e.accepted_at, e.traceparent)
+        SELECT c.claim_id, c.attempt, c.workflow_id, c.lane, c.kind, c.completion, c.psh, c.metadata::text AS metadata, c.accepted_at, c.traceparent, octet_length(p.body) AS size,
             CASE WHEN octet_length(p.body) <= {INLINE} THEN p.body END AS body, p.data_key
           FROM c LEFT JOIN payloads_{day} p ON p.tenant_id = c.tenant_id AND p.id = c.id",
         day = day.suffix()
@@ -142,6 +146,7 @@ impl Statement for ClaimStatement {
             .bind(rows.iter().map(|r| r.message_id.as_str()).collect::<Vec<_>>())
             .bind(rows.iter().map(|r| r.lease.as_millis() as i64).collect::<Vec<_>>())
             .bind(rows.iter().map(|r| r.max_attempts as i16).collect::<Vec<i16>>())
+            .bind(rows.iter().map(|r| r.callback_digest.as_ref().map(|d| d.as_slice())).collect::<Vec<_>>())
             .fetch_all(&mut *connection)
             .await?;
         let mut claimed: HashMap<Uuid, Claimed> = HashMap::with_capacity(found.len());
@@ -152,6 +157,8 @@ impl Statement for ClaimStatement {
                     attempt: row.try_get::<i16, _>("attempt")? as u16,
                     workflow: rows::workflow(row.try_get("workflow_id")?)?,
                     lane: rows::lane(row.try_get("lane")?)?,
+                    kind: row.try_get("kind")?,
+                    completion: rows::completion(row.try_get("completion")?)?,
                     payload: match (
                         row.try_get::<Option<Vec<u8>>, _>("body")?,
                         row.try_get::<Option<i32>, _>("size")?,

@@ -36,6 +36,12 @@ pub(crate) fn batch_options(config: &StoreConfig) -> Result<PgConnectOptions, St
     ]))
 }
 
+/// A page comes out of an index in its order. A partition that was not analysed yet looks so small that reading all of
+/// it and sorting that seems as good. And the plan is made once: over many partitions making it takes longer than the page.
+pub(crate) fn list_options(config: &StoreConfig) -> Result<PgConnectOptions, StoreError> {
+    Ok(batch_options(config)?.options([("enable_bitmapscan", "off"), ("enable_sort", "off")]))
+}
+
 pub(crate) fn pool(config: &StoreConfig, size: u32) -> Result<PgPool, StoreError> {
     Ok(PgPoolOptions::new()
         .max_connections(size)

@@ -117,7 +117,7 @@ async fn read(connection: &mut PgConnection) -> Result<DirectoryRows, sqlx::Erro
 }
 
 /// A row that a newer version wrote in its own way must not keep the others, and their revocations, from being read.
-fn readable<R, T>(
+pub(crate) fn readable<R, T>(
     what: &'static str,
     rows: Vec<R>,
     which: impl Fn(&R) -> String,
@@ -130,7 +130,7 @@ fn readable<R, T>(
             Ok(record) => records.push(record),
             Err(error) => {
                 metrics::counter!("bridge_directory_rows_unreadable_total", "what" => what).increment(1);
-                tracing::error!(%error, what, which, "a row of the directory is left out; another version may have written it");
+                tracing::error!(%error, what, which, "a row is left out; another version may have written it");
             }
         }
     }

@@ -22,6 +22,17 @@ pub enum StoreError {
     TimedOut { name: &'static str, after: Duration },
 }
 
+impl StoreError {
+    /// Whether Postgres, or a connection to it, was not to be had in time: the same may work a moment later.
+    pub fn is_out_of_reach(&self) -> bool {
+        match self {
+            Self::Unavailable(_) | Self::TimedOut { .. } => true,
+            Self::Statement { source, .. } => fault(source) == Fault::Connection,
+            Self::Url(_) | Self::Migration(_) | Self::Setup(_) => false,
+        }
+    }
+}
+
 /// The fate of one row of a batched statement.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum WriteError {

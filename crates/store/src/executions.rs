@@ -1,6 +1,6 @@
-//! Reading executions: one whole with its timeline, and lists by state.
+//! Reading an execution: the whole of it, with its timeline.
 
-use bridge_protocol::{Evidence, ExecutionId, Lane, State, TenantId, Time, WorkflowId};
+use bridge_protocol::{Completion, Evidence, ExecutionId, Lane, Mode, State, TenantId, Time, WorkflowId};
 use uuid::Uuid;
 
 use crate::{Store, StoreError, rows};
@@ -12,6 +12,8 @@ pub struct Execution {
     pub id: ExecutionId,
     pub workflow: WorkflowId,
     pub lane: Lane,
+    pub mode: Mode,
+    pub completion: Completion,
     pub kind: Option<String>,
     pub state: State,
     pub evidence: Option<Evidence>,
@@ -38,6 +40,10 @@ pub struct Execution {
     pub metadata: Option<String>,
     pub replay_of: Option<Uuid>,
     pub replayed_as: Option<Uuid>,
+    /// The workflow that is told when this ends badly.
+    pub on_failure: Option<WorkflowId>,
+    /// The execution whose bad end this one tells of.
+    pub caused_by: Option<Uuid>,
     /// Attempts that ended before the last one, oldest first.
     pub attempts: Vec<Attempt>,
 }
@@ -53,23 +59,12 @@ pub struct Attempt {
     pub message_id: Option<String>,
 }
 
-/// One line of a list.
-#[derive(Clone, Debug)]
-pub struct Listed {
-    pub id: ExecutionId,
-    pub workflow: WorkflowId,
-    pub lane: Lane,
-    pub state: State,
-    pub attempt: u16,
-    pub accepted_at: Time,
-    pub reason: Option<String>,
-    pub replayed_as: Option<Uuid>,
-}
-
 pub(crate) struct ExecutionRow {
     pub id: Uuid,
     pub workflow_id: String,
     pub lane: i16,
+    pub mode: i16,
+    pub completion: i16,
     pub kind: Option<String>,
     pub state: i16,
     pub evidence: Option<i16>,
@@ -94,6 +89,8 @@ pub(crate) struct ExecutionRow {
     pub metadata: Option<String>,
     pub replay_of: Option<Uuid>,
     pub replayed_as: Option<Uuid>,
+    pub on_failure: Option<String>,
+    pub caused_by: Option<Uuid>,
 }
 
 pub(crate) struct AttemptRow {
@@ -115,6 +112,8 @@ impl ExecutionRow {
             id: rows::execution_id(self.id)?,
             workflow: rows::workflow(&self.workflow_id)?,
             lane: rows::lane(self.lane)?,
+            mode: rows::mode(self.mode)?,
+            completion: rows::completion(self.completion)?,
             kind: self.kind,
             state,
             evidence: self.evidence.and_then(Evidence::from_code),
@@ -139,6 +138,8 @@ impl ExecutionRow {
             metadata: self.metadata,
             replay_of: self.replay_of,
             replayed_as: self.replayed_as,
+            on_failure: self.on_failure.as_deref().map(rows::workflow).transpose()?,
+            caused_by: self.caused_by,
             attempts: attempts
                 .into_iter()
                 .map(|a| Attempt {
@@ -164,9 +165,9 @@ impl Store {
         let named = |source| StoreError::Statement { name: "execution", source };
         let found = sqlx::query_as!(
             ExecutionRow,
-            r#"SELECT e.id, e.workflow_id, e.lane, e.kind, e.state, e.evidence, e.attempt, e.accepted_at, e.deliver_at, e.expires_at, e.due_at, e.published_at, e.claimed_at,
+            r#"SELECT e.id, e.workflow_id, e.lane, e.mode, e.completion, e.kind, e.state, e.evidence, e.attempt, e.accepted_at, e.deliver_at, e.expires_at, e.due_at, e.published_at, e.claimed_at,
                  e.lease_until, e.finished_at, e.parks, e.decided_by, e.decided_because, e.message_id, e.http_status, e.reason, e.error, e.n8n_execution_id, e.traceparent,
-                 e.metadata::text AS metadata, e.replay_of, d.replayed_as AS "replayed_as?"
+                 e.metadata::text AS metadata, e.on_failure, e.caused_by, e.replay_of, d.replayed_as AS "replayed_as?"
                FROM executions e LEFT JOIN dead_letters d ON d.tenant_id = e.tenant_id AND d.execution_id = e.id
                WHERE e.tenant_id = $1 AND e.id = $2"#,
             tenant.as_str(),
@@ -187,84 +188,5 @@ impl Store {
         .await
         .map_err(|source| StoreError::Statement { name: "execution.attempts", source })?;
         row.execution(tenant, attempts).map(Some).map_err(named)
-    }
-
-    /// Newest first. Dead letters come from their own table, flat; every other state is looked for among the newest
-    /// `window` executions of the tenant. The flag says that the window was cut before the list was full.
-    pub async fn list(
-        &self,
-        tenant: &TenantId,
-        state: Option<State>,
-        before: Option<ExecutionId>,
-        limit: u16,
-    ) -> Result<(Vec<Listed>, bool), StoreError> {
-        const WINDOW: i64 = 10_000;
-        let before = before.map_or(Uuid::max(), ExecutionId::uuid);
-        let name = "executions.list";
-        let named = |source| StoreError::Statement { name, source };
-        if state == Some(State::DeadLettered) {
-            let found = sqlx::query!(
-                r#"SELECT d.execution_id, d.workflow_id, d.lane, d.attempt, d.reason, d.replayed_as, d.at FROM dead_letters d
-                   WHERE d.tenant_id = $1 AND d.execution_id < $2 ORDER BY d.execution_id DESC LIMIT $3"#,
-                tenant.as_str(),
-                before,
-                i64::from(limit)
-            )
-            .fetch_all(&self.pool)
-            .await
-            .map_err(named)?;
-            let listed = found.into_iter().map(|row| {
-                let id = rows::execution_id(row.execution_id)?;
-                Ok(Listed {
-                    id,
-                    workflow: rows::workflow(&row.workflow_id)?,
-                    lane: rows::lane(row.lane)?,
-                    state: State::DeadLettered,
-                    attempt: row.attempt as u16,
-                    accepted_at: id.created_at(),
-                    reason: Some(row.reason),
-                    replayed_as: row.replayed_as,
-                })
-            });
-            return Ok((listed.collect::<Result<_, sqlx::Error>>().map_err(named)?, false));
-        }
-        let found = sqlx::query!(
-            r#"SELECT w.id AS "id!", w.workflow_id AS "workflow_id!", w.lane AS "lane!", w.state AS "state!", w.attempt AS "attempt!", w.accepted_at AS "accepted_at!",
-                 w.reason, w.number AS "number!"
-               FROM (SELECT e.*, row_number() OVER (ORDER BY e.id DESC) AS number
-                     FROM (SELECT * FROM executions WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $5) e) w
-               WHERE $3::int2 IS NULL OR w.state = $3 OR w.number = $5 ORDER BY w.id DESC LIMIT $4"#,
-            tenant.as_str(),
-            before,
-            state.map(State::code),
-            i64::from(limit) + 1,
-            WINDOW
-        )
-        .fetch_all(&self.pool)
-        .await
-        .map_err(named)?;
-        let mut partial = false;
-        let mut listed = Vec::with_capacity(found.len());
-        for row in found {
-            if listed.len() == usize::from(limit) {
-                break;
-            }
-            let row_state = rows::state(row.state).map_err(named)?;
-            partial |= row.number == WINDOW;
-            if state.is_some_and(|state| state != row_state) {
-                continue;
-            }
-            listed.push(Listed {
-                id: rows::execution_id(row.id).map_err(named)?,
-                workflow: rows::workflow(&row.workflow_id).map_err(named)?,
-                lane: rows::lane(row.lane).map_err(named)?,
-                state: row_state,
-                attempt: row.attempt as u16,
-                accepted_at: row.accepted_at,
-                reason: row.reason,
-                replayed_as: None,
-            });
-        }
-        Ok((listed, partial))
     }
 }

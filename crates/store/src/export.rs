@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use bridge_protocol::{ExecutionId, TenantId};
+use sqlx::Row;
 use uuid::Uuid;
 
 use crate::executions::{AttemptRow, ExecutionRow};
@@ -27,9 +28,9 @@ impl Store {
         let named = |source| StoreError::Statement { name: "export", source };
         let found = sqlx::query_as!(
             ExecutionRow,
-            r#"SELECT e.id, e.workflow_id, e.lane, e.kind, e.state, e.evidence, e.attempt, e.accepted_at, e.deliver_at, e.expires_at, e.due_at, e.published_at, e.claimed_at,
+            r#"SELECT e.id, e.workflow_id, e.lane, e.mode, e.completion, e.kind, e.state, e.evidence, e.attempt, e.accepted_at, e.deliver_at, e.expires_at, e.due_at, e.published_at, e.claimed_at,
                  e.lease_until, e.finished_at, e.parks, e.decided_by, e.decided_because, e.message_id, e.http_status, e.reason, e.error, e.n8n_execution_id, e.traceparent,
-                 e.metadata::text AS metadata, e.replay_of, d.replayed_as AS "replayed_as?"
+                 e.metadata::text AS metadata, e.on_failure, e.caused_by, e.replay_of, d.replayed_as AS "replayed_as?"
                FROM executions e LEFT JOIN dead_letters d ON d.tenant_id = e.tenant_id AND d.execution_id = e.id
                WHERE e.tenant_id = $1 AND e.id > $2 ORDER BY e.id LIMIT $3"#,
             tenant.as_str(),
@@ -48,11 +49,11 @@ impl Store {
         .fetch_all(&self.pool)
         .await
         .map_err(named)?;
-        let results = sqlx::query!(
-            "SELECT id, content_type, body, truncated FROM results WHERE tenant_id = $1 AND id = ANY ($2)",
-            tenant.as_str(),
-            &ids
+        let results = sqlx::query(
+            "SELECT id, content_type, body, truncated, data_key FROM results WHERE tenant_id = $1 AND id = ANY ($2) AND octet_length(body) > 0",
         )
+        .bind(tenant.as_str())
+        .bind(&ids)
         .fetch_all(&self.pool)
         .await
         .map_err(named)?;
@@ -73,10 +74,16 @@ impl Store {
         let mut results: HashMap<Uuid, ResultBody> = results
             .into_iter()
             .map(|row| {
-                let body = row.body.into();
-                (row.id, ResultBody { content_type: row.content_type, body, truncated: row.truncated })
+                let body = ResultBody {
+                    content_type: row.try_get("content_type")?,
+                    body: row.try_get::<Vec<u8>, _>("body")?.into(),
+                    truncated: row.try_get("truncated")?,
+                    data_key: row.try_get("data_key")?,
+                };
+                Ok((row.try_get("id")?, body))
             })
-            .collect();
+            .collect::<Result<_, sqlx::Error>>()
+            .map_err(named)?;
         let mut timelines: HashMap<Uuid, Vec<AttemptRow>> = HashMap::new();
         for row in attempts {
             timelines.entry(row.id).or_default().push(row);

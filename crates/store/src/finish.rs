@@ -1,4 +1,4 @@
-//! Finish: the end of an execution. State, timer, result, dead letter and notice move in one statement.
+//! Finish: the end of an execution. State, timer, result, dead letter, notice and follow-up move in one statement.
 
 use std::collections::HashMap;
 
@@ -10,20 +10,30 @@ use uuid::Uuid;
 use crate::batch::Statement;
 use crate::day::Day;
 use crate::error::WriteError;
+use crate::follow_ups::follow_ups;
 use crate::rows;
 
 /// How an execution ends. (An attempt that will be followed by another is rescheduled instead.)
 #[derive(Clone, Debug)]
 pub enum Ending {
-    Succeeded { evidence: Evidence, result: Option<ResultBody> },
-    Failed(Reason),
+    Succeeded {
+        evidence: Evidence,
+        result: Option<ResultBody>,
+    },
+    /// The result is the workflow's own account of its failure, where it gave one.
+    Failed {
+        reason: Reason,
+        result: Option<ResultBody>,
+    },
     DeadLettered(Reason),
 }
 
 #[derive(Clone, Debug)]
 pub struct ResultBody {
     pub content_type: Option<String>,
+    /// As it is stored: plain, or sealed by `data_key`.
     pub body: Bytes,
+    pub data_key: Option<Uuid>,
     pub truncated: bool,
 }
 
@@ -51,7 +61,7 @@ impl Ending {
     pub(crate) fn state(&self) -> State {
         match self {
             Self::Succeeded { .. } => State::Succeeded,
-            Self::Failed(_) => State::Failed,
+            Self::Failed { .. } => State::Failed,
             Self::DeadLettered(_) => State::DeadLettered,
         }
     }
@@ -59,7 +69,7 @@ impl Ending {
     fn reason(&self) -> Option<&'static str> {
         match self {
             Self::Succeeded { .. } => None,
-            Self::Failed(reason) | Self::DeadLettered(reason) => Some(reason.as_str()),
+            Self::Failed { reason, .. } | Self::DeadLettered(reason) => Some(reason.as_str()),
         }
     }
 
@@ -72,8 +82,8 @@ impl Ending {
 
     fn result(&self) -> Option<&ResultBody> {
         match self {
-            Self::Succeeded { result, .. } => result.as_ref(),
-            _ => None,
+            Self::Succeeded { result, .. } | Self::Failed { result, .. } => result.as_ref(),
+            Self::DeadLettered(_) => None,
         }
     }
 }
@@ -83,19 +93,22 @@ pub(crate) struct FinishStatement;
 pub(crate) fn sql(day: Day) -> String {
     format!(
         "WITH r AS (SELECT * FROM unnest($1::text[], $2::uuid[], $3::int2[], $4::uuid[], $5::int2[], $6::int2[], $7::int2[], $8::text[], $9::text[], $10::text[],
-              $11::text[], $12::bytea[], $13::bool[])
-            AS r(tenant_id, id, attempt, claim_id, state, http_status, evidence, reason, error, n8n_execution_id, content_type, body, truncated)),
+              $11::text[], $12::bytea[], $13::bool[], $14::uuid[])
+            AS r(tenant_id, id, attempt, claim_id, state, http_status, evidence, reason, error, n8n_execution_id, content_type, body, truncated, data_key)),
           u AS (UPDATE executions_{day} e SET state = r.state, lease_until = NULL, finished_at = now(), http_status = r.http_status, evidence = r.evidence,
               reason = r.reason, error = r.error, n8n_execution_id = r.n8n_execution_id
             FROM r WHERE e.tenant_id = r.tenant_id AND e.id = r.id AND e.state = 1 AND e.attempt = r.attempt AND e.claim_id = r.claim_id
-            RETURNING e.tenant_id, e.id, e.due_at, e.claim_id, e.attempt, e.lane, e.workflow_id, e.state, e.reason, e.message_id, e.http_status, r.content_type, r.body, r.truncated),
+            RETURNING e.tenant_id, e.id, e.due_at, e.claim_id, e.attempt, e.lane, e.workflow_id, e.state, e.reason, e.message_id, e.http_status, e.on_failure, e.caused_by,
+              r.content_type, r.body, r.truncated, r.data_key),
           d AS (DELETE FROM timers t USING u WHERE t.due_at = u.due_at AND t.tenant_id = u.tenant_id AND t.execution_id = u.id),
-          s AS (INSERT INTO results_{day} (tenant_id, id, attempt, content_type, body, truncated)
-            SELECT tenant_id, id, attempt, content_type, body, truncated FROM u WHERE body IS NOT NULL ON CONFLICT DO NOTHING),
-          {dead_letters}
+          s AS (INSERT INTO results_{day} (tenant_id, id, attempt, content_type, body, truncated, data_key)
+            SELECT tenant_id, id, attempt, content_type, body, truncated, data_key FROM u WHERE body IS NOT NULL ON CONFLICT DO NOTHING),
+          {dead_letters},
+          {follow_ups}
         SELECT claim_id FROM u",
         day = day.suffix(),
-        dead_letters = dead_letters("u")
+        dead_letters = dead_letters("u"),
+        follow_ups = follow_ups("u")
     )
 }
 
@@ -154,6 +167,7 @@ impl Statement for FinishStatement {
             .bind(results.iter().map(|r| r.and_then(|r| r.content_type.as_deref())).collect::<Vec<_>>())
             .bind(results.iter().map(|r| r.map(|r| r.body.as_ref())).collect::<Vec<Option<&[u8]>>>())
             .bind(results.iter().map(|r| r.is_some_and(|r| r.truncated)).collect::<Vec<bool>>())
+            .bind(results.iter().map(|r| r.and_then(|r| r.data_key)).collect::<Vec<_>>())
             .fetch_all(&mut *connection)
             .await?;
         if done.len() == rows.len() {

@@ -9,7 +9,10 @@ mod accept_fence;
 mod admin;
 mod audit;
 mod batch;
+mod callback;
 mod cancel;
+mod cancel_one;
+mod changes;
 mod claim;
 mod config;
 mod connect;
@@ -17,19 +20,30 @@ mod counts;
 mod credentials;
 mod data_keys;
 mod day;
+mod dead_letters;
 mod directory;
 mod error;
+mod examine;
 mod executions;
 mod export;
 mod finish;
+mod follow_ups;
 mod health;
+mod holds;
 mod issuer_keys;
+mod jobs;
+mod lists;
 mod notices;
+mod overview;
+mod page;
 mod partitions;
 mod release;
 mod removal;
 mod replay;
 mod reschedule;
+mod results;
+mod routes;
+mod routing;
 mod rows;
 mod sealed;
 mod tenants;
@@ -45,27 +59,40 @@ use bridge_protocol::Time;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use tokio_util::sync::CancellationToken;
 
-pub use accept::{Accepted, Idempotency, NewExecution};
+pub use accept::{Accepted, Idempotency, NativeClaim, NewExecution};
 pub use admin::{Actor, AdminError, Done, Outcome};
 pub use audit::{AuditFilter, AuditRow};
+pub use callback::{Report, Reported};
+pub use cancel_one::CancelOutcome;
+pub use changes::Changes;
 pub use claim::{Claim, ClaimAnswer, Claimed, Payload, Refusal, StoredPayload};
 pub use config::StoreConfig;
 pub use counts::{Refused, RefusedRow};
 pub use credentials::{CredentialKind, CredentialRecord};
 pub use data_keys::SealedDataKey;
 pub use day::Day;
+pub use dead_letters::{DeadLetter, DeadLetterFilter, DeadLetters, Discarded};
 pub use directory::DirectoryRows;
 pub use error::{StoreError, WriteError};
-pub use executions::{Attempt, Execution, Listed};
+pub use examine::Examined;
+pub use executions::{Attempt, Execution};
 pub use export::ExportedRow;
 pub use finish::{Ending, Finish, Finished, ResultBody};
+pub use follow_ups::FollowUp;
 pub use health::{LiveMember, Member, Pulse};
+pub use holds::HoldRow;
 pub use issuer_keys::SealedIssuerKey;
+pub use jobs::{Job, JobKind, JobProgress, JobState, NewJob};
+pub use lists::{Filter, Listed, Listing};
 pub use notices::{Notice, Rejected};
+pub use overview::{MemberRow, Overview};
 pub use partitions::Maintained;
 pub use removal::Removed;
 pub use replay::Replayable;
 pub use reschedule::{Reschedule, Why};
+pub use results::{ResultRow, StoredResult};
+pub use routes::{RouteDiff, RouteRow};
+pub use routing::RoutingRows;
 pub use sealed::{SealedAt, SealedBlob};
 pub use tenants::{TenantLimits, TenantRecord, TenantState};
 pub use timers::{Due, Rung};
@@ -79,9 +106,12 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 /// Connections that the relay and batch requests share.
 const BATCH_POOL: u32 = 3;
 
-/// Connections for what keeps the daemon honest: its directory and its heartbeat. They do not queue behind the reads
-/// of the API, which may be as many and as slow as callers like. One for each of the two loops.
-const DUTY_POOL: u32 = 2;
+/// Connections for lists and counts: however many are asked for, they do not keep the other reads waiting.
+const LIST_POOL: u32 = 3;
+
+/// Connections for what keeps the daemon honest: its directory, its routing and its heartbeat. They do not queue behind
+/// the reads of the API, which may be as many and as slow as callers like. One for each of the three loops.
+const DUTY_POOL: u32 = 3;
 
 /// A handle to the database; clones share its connections.
 #[derive(Clone)]
@@ -91,6 +121,7 @@ pub struct Store {
     pool: PgPool,
     batch_pool: PgPool,
     duty_pool: PgPool,
+    list_pool: PgPool,
     accepts: Batcher<accept::Accept>,
     claims: Batcher<claim::ClaimStatement>,
     finishes: Batcher<finish::FinishStatement>,
@@ -115,6 +146,10 @@ impl Store {
             options: connect::options(&config)?,
             pool: connect::pool(&config, config.pool_size)?,
             duty_pool: connect::pool(&config, DUTY_POOL)?,
+            list_pool: PgPoolOptions::new()
+                .max_connections(LIST_POOL)
+                .acquire_timeout(config.statement_timeout)
+                .connect_lazy_with(connect::list_options(&config)?),
             batch_pool: PgPoolOptions::new()
                 .max_connections(BATCH_POOL)
                 .acquire_timeout(config.statement_timeout)
@@ -184,6 +219,7 @@ impl Store {
         self.pool.close().await;
         self.batch_pool.close().await;
         self.duty_pool.close().await;
+        self.list_pool.close().await;
     }
 
     fn transaction_limit(&self) -> Duration {

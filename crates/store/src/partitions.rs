@@ -1,10 +1,10 @@
 //! Day partitions: made ahead, dropped by retention, kept while a row in them lives.
 
 use bridge_protocol::Time;
-use sqlx::{AssertSqlSafe, PgConnection, Row};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
 use crate::day::Day;
-use crate::{Store, StoreError, connect};
+use crate::{Store, StoreError, connect, routing};
 
 const TABLES: [(&str, &str); 4] = [
     // Half of each page stays free, so that claim and finish find room for their HOT updates.
@@ -74,6 +74,12 @@ impl Store {
         done.keys_forgotten =
             forget_keys(&mut connection, self.config.idempotency_days).await.map_err(named)?;
         forget_counts(&mut connection).await.map_err(named)?;
+        let oldest = Day::at(now).minus(self.config.executions_days);
+        forget_follow_ups(&mut connection, oldest).await.map_err(named)?;
+        let mut transaction = connection.begin().await.map_err(named)?;
+        routing::forget(&mut transaction).await.map_err(named)?;
+        transaction.commit().await.map_err(named)?;
+        forget_ended(&mut connection, self.config.executions_days).await.map_err(named)?;
         // The session ends here and the advisory lock with it.
         Ok(done)
     }
@@ -164,6 +170,30 @@ async fn forget_keys(connection: &mut PgConnection, days: u64) -> Result<u64, sq
             return Ok(forgotten);
         }
     }
+}
+
+/// Dead letters whose executions retention took, and jobs that are as old.
+async fn forget_ended(connection: &mut PgConnection, days: u64) -> Result<(), sqlx::Error> {
+    let days = days.min(36_500) as i32;
+    sqlx::query!("DELETE FROM dead_letters WHERE at < now() - make_interval(days => $1)", days)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query!("DELETE FROM jobs WHERE state > 1 AND changed_at < now() - make_interval(days => $1)", days)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// A bad end that could not be told as long as its execution was kept: its tenant was closed all the time.
+async fn forget_follow_ups(connection: &mut PgConnection, oldest: Day) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "DELETE FROM follow_ups f WHERE f.execution_id < $1
+           AND NOT EXISTS (SELECT FROM executions e WHERE e.tenant_id = f.tenant_id AND e.id = f.execution_id)",
+    )
+    .bind(oldest.first_id())
+    .execute(connection)
+    .await
+    .map(drop)
 }
 
 /// Refusals serve whoever looks into an attack, the use of a day its quota and some reporting after it.

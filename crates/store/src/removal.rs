@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::admin::{Actor, AdminError, Answer, Done, Note, Outcome, conflict, step, unchanged};
 use crate::partitions::partitions_of;
 use crate::tenants::lock;
-use crate::{Store, StoreError, TenantRecord, TenantState, tx};
+use crate::{Store, StoreError, TenantRecord, TenantState, routing, tx};
 
 /// How many rows went with this call; of one that was interrupted the earlier call knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -33,10 +33,12 @@ const SMALL_ROWS: i64 = 1_000;
 const BY_DAY: [(&str, i64); 3] =
     [("payloads", LARGE_ROWS), ("results", LARGE_ROWS), ("attempts", SMALL_ROWS)];
 /// What has no day, with its key.
-const FLAT: [(&str, &str); 6] = [
+const FLAT: [(&str, &str); 8] = [
     ("timers", "due_at, tenant_id, execution_id"),
     ("idempotency_keys", "tenant_id, key"),
     ("dead_letters", "tenant_id, execution_id"),
+    ("follow_ups", "tenant_id, execution_id"),
+    ("jobs", "id"),
     ("notices", "id"),
     ("rejected_messages", "id"),
     ("usage", "tenant_id, day"),
@@ -251,7 +253,7 @@ async fn has_executions(connection: &mut PgConnection, tenant: &TenantId) -> Res
     .await
 }
 
-/// The last transaction: who could act for the tenant, its secrets, and the tenant itself.
+/// The last transaction: who could act for the tenant, its routing, its secrets, and the tenant itself.
 async fn remove(
     connection: &mut PgConnection,
     actor: &Actor,
@@ -268,6 +270,7 @@ async fn remove(
         return conflict(still_live(tenant));
     }
     let id = tenant.as_str();
+    routing::drop_tenant(connection, tenant).await?;
     let credentials = sqlx::query_scalar!(
         "DELETE FROM credentials WHERE tenants <@ ARRAY[$1::text] AND cardinality(tenants) > 0 RETURNING id",
         id

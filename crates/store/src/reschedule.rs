@@ -1,4 +1,5 @@
-//! Reschedule: an execution that stays alive gets a new time. A retry ends an attempt, parking spends none.
+//! Reschedule: an execution that stays alive gets a new time. A retry ends an attempt, waiting for a callback keeps it,
+//! parking spends none.
 
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub struct Reschedule {
 pub enum Why {
     /// The attempt failed and another one follows.
     Retry { claim_id: Uuid, http_status: Option<u16>, error: Option<String> },
+    /// n8n took it and will report the result; `after` is how long that may take.
+    Wait { claim_id: Uuid, http_status: Option<u16>, n8n_execution_id: Option<String> },
     /// No slot was free; nothing was claimed. Each further parking doubles `after`, up to `longest`.
     Park { longest: Duration },
 }
@@ -33,30 +36,36 @@ pub(crate) struct RescheduleStatement;
 
 /// Rows are locked in the order of their keys and the old timer is found by the due_at under that lock. A timer that
 /// the relay re-armed in the same moment is invisible here and stays as an orphan; it rings once and is deleted.
+/// `next`: the state that follows; NULL leaves it as it is, for a parked message has claimed nothing.
 pub(crate) fn sql(day: Day) -> String {
     format!(
-        "WITH r AS (SELECT * FROM unnest($1::text[], $2::uuid[], $3::int2[], $4::uuid[], $5::int8[], $6::int8[], $7::int2[], $8::text[])
-            AS r(tenant_id, id, attempt, claim_id, after_ms, longest_ms, http_status, error)),
-          o AS MATERIALIZED (SELECT e.tenant_id, e.id, e.due_at, e.claimed_at, e.message_id, r.attempt, r.claim_id, r.http_status, r.error,
-              now() + (CASE WHEN r.claim_id IS NULL THEN least(r.after_ms * power(2, least(e.parks, 20)), r.longest_ms) ELSE r.after_ms END) * interval '1 ms' AS new_due
+        "WITH r AS (SELECT * FROM unnest($1::text[], $2::uuid[], $3::int2[], $4::uuid[], $5::int8[], $6::int8[], $7::int2[], $8::text[], $9::int2[], $10::text[])
+            AS r(tenant_id, id, attempt, claim_id, after_ms, longest_ms, http_status, error, next, n8n_execution_id)),
+          o AS MATERIALIZED (SELECT e.tenant_id, e.id, e.due_at, e.claimed_at, e.message_id, e.callback_digest, r.attempt, r.http_status, r.error, r.next, r.n8n_execution_id,
+              now() + (CASE WHEN r.next IS NULL THEN least(r.after_ms * power(2, least(e.parks, 20)), r.longest_ms) ELSE r.after_ms END) * interval '1 ms' AS new_due
             FROM r JOIN executions_{day} e ON e.tenant_id = r.tenant_id AND e.id = r.id
-            WHERE CASE WHEN r.claim_id IS NULL THEN e.state IN (0, 3) AND e.attempt = r.attempt - 1
+            WHERE CASE WHEN r.next IS NULL THEN e.state IN (0, 3) AND e.attempt = r.attempt - 1
                   ELSE e.state = 1 AND e.attempt = r.attempt AND e.claim_id = r.claim_id END
             ORDER BY e.tenant_id, e.id FOR UPDATE OF e),
           d AS (DELETE FROM timers t USING o WHERE t.due_at = o.due_at AND t.tenant_id = o.tenant_id AND t.execution_id = o.id),
           i AS (INSERT INTO timers (due_at, tenant_id, execution_id) SELECT new_due, tenant_id, id FROM o ON CONFLICT DO NOTHING),
-          a AS (INSERT INTO attempts_{day} (tenant_id, id, attempt, claimed_at, finished_at, http_status, outcome, error, message_id)
-            SELECT tenant_id, id, attempt, claimed_at, now(), http_status, 'retry', error, message_id FROM o WHERE claim_id IS NOT NULL ON CONFLICT DO NOTHING)
-        UPDATE executions_{day} e SET due_at = o.new_due, published_at = NULL, publishes = 0, lease_until = NULL,
-            state = CASE WHEN o.claim_id IS NULL THEN e.state ELSE 3 END,
-            parks = CASE WHEN o.claim_id IS NULL THEN least(e.parks, 1000) + 1 ELSE 0 END,
-            finished_at = CASE WHEN o.claim_id IS NULL THEN e.finished_at ELSE now() END,
-            http_status = CASE WHEN o.claim_id IS NULL THEN e.http_status ELSE o.http_status END,
-            error = CASE WHEN o.claim_id IS NULL THEN e.error ELSE o.error END
+          a AS (INSERT INTO attempts_{day} (tenant_id, id, attempt, claimed_at, finished_at, http_status, outcome, error, message_id, callback_digest)
+            SELECT tenant_id, id, attempt, claimed_at, now(), http_status, 'retry', error, message_id, callback_digest FROM o WHERE next = {RETRYING} ON CONFLICT DO NOTHING)
+        UPDATE executions_{day} e SET due_at = o.new_due, published_at = NULL, publishes = 0,
+            lease_until = CASE WHEN o.next = {WAITING} THEN o.new_due END,
+            state = COALESCE(o.next, e.state),
+            parks = CASE WHEN o.next IS NULL THEN least(e.parks, 1000) + 1 ELSE 0 END,
+            finished_at = CASE WHEN o.next = {RETRYING} THEN now() ELSE e.finished_at END,
+            http_status = CASE WHEN o.next IS NULL THEN e.http_status ELSE o.http_status END,
+            error = CASE WHEN o.next IS NULL THEN e.error ELSE o.error END,
+            n8n_execution_id = COALESCE(o.n8n_execution_id, e.n8n_execution_id)
           FROM o WHERE e.tenant_id = o.tenant_id AND e.id = o.id RETURNING e.tenant_id, e.id",
         day = day.suffix()
     )
 }
+
+const WAITING: i16 = State::Waiting.code();
+const RETRYING: i16 = State::Retrying.code();
 
 impl Statement for RescheduleStatement {
     const NAME: &'static str = "reschedule";
@@ -79,11 +88,13 @@ impl Statement for RescheduleStatement {
             .bind(&tenants)
             .bind(&ids)
             .bind(rows.iter().map(|r| r.attempt as i16).collect::<Vec<i16>>())
-            .bind(rows.iter().map(|r| claim_id(r)).collect::<Vec<_>>())
+            .bind(rows.iter().map(|r| r.why.claim_id()).collect::<Vec<_>>())
             .bind(rows.iter().map(|r| r.after.as_millis() as i64).collect::<Vec<_>>())
-            .bind(rows.iter().map(|r| longest(r).as_millis() as i64).collect::<Vec<_>>())
-            .bind(rows.iter().map(|r| http_status(r)).collect::<Vec<_>>())
-            .bind(rows.iter().map(|r| error(r)).collect::<Vec<_>>())
+            .bind(rows.iter().map(|r| r.why.longest().map(|l| l.as_millis() as i64)).collect::<Vec<_>>())
+            .bind(rows.iter().map(|r| r.why.http_status()).collect::<Vec<_>>())
+            .bind(rows.iter().map(|r| r.why.error()).collect::<Vec<_>>())
+            .bind(rows.iter().map(|r| r.why.next().map(State::code)).collect::<Vec<_>>())
+            .bind(rows.iter().map(|r| r.why.n8n_execution_id()).collect::<Vec<_>>())
             .fetch_all(&mut *connection)
             .await?;
         if moved.len() == rows.len() {
@@ -104,10 +115,10 @@ impl Statement for RescheduleStatement {
                 match seen.get(&key) {
                     // Its own earlier run, whose answer was lost.
                     Some(now)
-                        if claim_id(row).is_some()
-                            && now.claim_id == claim_id(row)
+                        if row.why.claim_id().is_some()
+                            && now.claim_id == row.why.claim_id()
                             && now.attempt == row.attempt
-                            && now.state == State::Retrying =>
+                            && Some(now.state) == row.why.next() =>
                     {
                         Finished::Done
                     }
@@ -122,30 +133,48 @@ impl Statement for RescheduleStatement {
     }
 }
 
-fn claim_id(row: &Reschedule) -> Option<Uuid> {
-    match row.why {
-        Why::Retry { claim_id, .. } => Some(claim_id),
-        Why::Park { .. } => None,
+impl Why {
+    /// The state that follows; None leaves it as it is.
+    fn next(&self) -> Option<State> {
+        match self {
+            Self::Retry { .. } => Some(State::Retrying),
+            Self::Wait { .. } => Some(State::Waiting),
+            Self::Park { .. } => None,
+        }
     }
-}
 
-fn longest(row: &Reschedule) -> Duration {
-    match row.why {
-        Why::Retry { .. } => row.after,
-        Why::Park { longest } => longest,
+    fn claim_id(&self) -> Option<Uuid> {
+        match self {
+            Self::Retry { claim_id, .. } | Self::Wait { claim_id, .. } => Some(*claim_id),
+            Self::Park { .. } => None,
+        }
     }
-}
 
-fn http_status(row: &Reschedule) -> Option<i16> {
-    match &row.why {
-        Why::Retry { http_status, .. } => http_status.map(|status| status as i16),
-        Why::Park { .. } => None,
+    fn longest(&self) -> Option<Duration> {
+        match self {
+            Self::Retry { .. } | Self::Wait { .. } => None,
+            Self::Park { longest } => Some(*longest),
+        }
     }
-}
 
-fn error(row: &Reschedule) -> Option<&str> {
-    match &row.why {
-        Why::Retry { error, .. } => error.as_deref(),
-        Why::Park { .. } => None,
+    fn http_status(&self) -> Option<i16> {
+        match self {
+            Self::Retry { http_status, .. } | Self::Wait { http_status, .. } => http_status.map(|s| s as i16),
+            Self::Park { .. } => None,
+        }
+    }
+
+    fn error(&self) -> Option<&str> {
+        match self {
+            Self::Retry { error, .. } => error.as_deref(),
+            Self::Wait { .. } | Self::Park { .. } => None,
+        }
+    }
+
+    fn n8n_execution_id(&self) -> Option<&str> {
+        match self {
+            Self::Wait { n8n_execution_id, .. } => n8n_execution_id.as_deref(),
+            Self::Retry { .. } | Self::Park { .. } => None,
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! From columns to the protocol's types; a value that no type admits is a decode error that names it.
 
-use bridge_protocol::{ExecutionId, Lane, PayloadHash, State, TenantId, WorkflowId};
+use bridge_protocol::{Completion, ExecutionId, Lane, Mode, PayloadHash, State, TenantId, WorkflowId};
 use uuid::Uuid;
 
 pub(crate) fn bad(what: &str, value: impl std::fmt::Display) -> sqlx::Error {
@@ -13,6 +13,14 @@ pub(crate) fn state(code: i16) -> Result<State, sqlx::Error> {
 
 pub(crate) fn lane(code: i16) -> Result<Lane, sqlx::Error> {
     Lane::from_code(code).ok_or_else(|| bad("lane", code))
+}
+
+pub(crate) fn mode(code: i16) -> Result<Mode, sqlx::Error> {
+    Mode::from_code(code).ok_or_else(|| bad("mode", code))
+}
+
+pub(crate) fn completion(code: i16) -> Result<Completion, sqlx::Error> {
+    Completion::from_code(code).ok_or_else(|| bad("completion", code))
 }
 
 pub(crate) fn tenant(text: &str) -> Result<TenantId, sqlx::Error> {

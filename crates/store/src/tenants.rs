@@ -1,6 +1,7 @@
 //! Tenants: their state and their limits.
 
 use bridge_protocol::{TenantId, Time};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::PgConnection;
@@ -42,13 +43,15 @@ impl TenantState {
 }
 
 /// None: not limited.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TenantLimits {
     pub requests_per_second: Option<f64>,
     pub burst: Option<u32>,
     pub open_executions: Option<u64>,
     pub payload_bytes_per_day: Option<u64>,
+    /// How long a result is kept; without it as long as payloads are.
+    pub result_ttl_s: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -67,6 +70,7 @@ pub(crate) struct TenantRow {
     pub burst: Option<i32>,
     pub open_executions: Option<i64>,
     pub payload_bytes_per_day: Option<i64>,
+    pub result_ttl_s: Option<i64>,
     pub created_at: Time,
     pub changed_at: Time,
 }
@@ -81,6 +85,7 @@ impl TenantRow {
                 burst: self.burst.map(|burst| burst.max(0) as u32),
                 open_executions: self.open_executions.map(rows::unsigned),
                 payload_bytes_per_day: self.payload_bytes_per_day.map(rows::unsigned),
+                result_ttl_s: self.result_ttl_s.map(rows::unsigned),
             },
             created_at: self.created_at,
             changed_at: self.changed_at,
@@ -284,14 +289,15 @@ async fn insert(
     let limits = wanted.limits.clone().unwrap_or_default();
     let created = sqlx::query_as!(
         TenantRow,
-        "INSERT INTO tenants (id, state, requests_per_second, burst, open_executions, payload_bytes_per_day) VALUES ($1, $2, $3, $4, $5, $6)
+        "INSERT INTO tenants (id, state, requests_per_second, burst, open_executions, payload_bytes_per_day, result_ttl_s) VALUES ($1, $2, $3, $4, $5, $6, $7)
          ON CONFLICT DO NOTHING RETURNING *",
         tenant.as_str(),
         wanted.state.unwrap_or(TenantState::Active).code(),
         limits.requests_per_second,
         limits.burst.map(burst),
         limits.open_executions.map(rows::signed),
-        limits.payload_bytes_per_day.map(rows::signed)
+        limits.payload_bytes_per_day.map(rows::signed),
+        limits.result_ttl_s.map(rows::signed)
     )
     .fetch_optional(&mut *connection)
     .await?;
@@ -317,14 +323,15 @@ async fn update(
 ) -> Result<TenantRecord, sqlx::Error> {
     sqlx::query_as!(
         TenantRow,
-        "UPDATE tenants SET state = $2, requests_per_second = $3, burst = $4, open_executions = $5, payload_bytes_per_day = $6, changed_at = clock_timestamp()
+        "UPDATE tenants SET state = $2, requests_per_second = $3, burst = $4, open_executions = $5, payload_bytes_per_day = $6, result_ttl_s = $7, changed_at = clock_timestamp()
          WHERE id = $1 RETURNING *",
         tenant.as_str(),
         state.code(),
         limits.requests_per_second,
         limits.burst.map(burst),
         limits.open_executions.map(rows::signed),
-        limits.payload_bytes_per_day.map(rows::signed)
+        limits.payload_bytes_per_day.map(rows::signed),
+        limits.result_ttl_s.map(rows::signed)
     )
     .fetch_one(connection)
     .await?

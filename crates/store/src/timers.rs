@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use bridge_protocol::{
-    ExecutionId, Lane, PayloadHash, Reason, State, TenantId, Time, TimerDecision, WorkflowId,
+    ExecutionId, Lane, Mode, PayloadHash, Reason, State, TenantId, Time, TimerDecision, WorkflowId,
 };
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::day::Day;
 use crate::finish::dead_letters;
+use crate::follow_ups::follow_ups;
 use crate::{Store, StoreError, rows, tx};
 
 /// An execution whose timer is due, as the relay sees it.
@@ -22,6 +23,7 @@ pub struct Due {
     pub id: ExecutionId,
     pub workflow: WorkflowId,
     pub lane: Lane,
+    pub mode: Mode,
     pub state: State,
     pub attempt: u16,
     pub deliver_at: Option<Time>,
@@ -54,7 +56,7 @@ pub(crate) const TAKE: &str = "SELECT due_at, tenant_id, execution_id, now() AS 
 
 pub(crate) fn join_sql(day: Day) -> String {
     format!(
-        "SELECT r.due_at AS rung_at, e.tenant_id, e.id, e.workflow_id, e.lane, e.state, e.attempt, e.deliver_at, e.expires_at, e.lease_until, e.due_at, e.published_at,
+        "SELECT r.due_at AS rung_at, e.tenant_id, e.id, e.workflow_id, e.lane, e.mode, e.state, e.attempt, e.deliver_at, e.expires_at, e.lease_until, e.due_at, e.published_at,
             e.publishes, e.psh, e.traceparent
           FROM unnest($1::timestamptz[], $2::text[], $3::uuid[]) AS r(due_at, tenant_id, id)
           JOIN executions_{day} e ON e.tenant_id = r.tenant_id AND e.id = r.id FOR UPDATE OF e SKIP LOCKED",
@@ -69,15 +71,16 @@ fn exists_sql(day: Day) -> String {
     )
 }
 
-/// `moves`: publish, rearm, retry. A running execution whose lease lapsed loses that attempt here, in the open.
+/// `moves`: publish, rearm, retry. A running execution whose lease lapsed, or a waiting one that nobody reported on, loses
+/// that attempt here, in the open.
 pub(crate) fn move_sql(day: Day) -> String {
     format!(
         "WITH r AS (SELECT * FROM unnest($1::timestamptz[], $2::text[], $3::uuid[], $4::timestamptz[], $5::bool[], $6::bool[])
             AS r(due_at, tenant_id, id, new_due, publish, lapsed)),
           d AS (DELETE FROM timers t USING r WHERE t.due_at = r.due_at AND t.tenant_id = r.tenant_id AND t.execution_id = r.id AND r.due_at <> r.new_due),
           i AS (INSERT INTO timers (due_at, tenant_id, execution_id) SELECT new_due, tenant_id, id FROM r ON CONFLICT DO NOTHING),
-          a AS (INSERT INTO attempts_{day} (tenant_id, id, attempt, claimed_at, finished_at, outcome, message_id)
-            SELECT e.tenant_id, e.id, e.attempt, e.claimed_at, now(), 'lease_lapsed', e.message_id
+          a AS (INSERT INTO attempts_{day} (tenant_id, id, attempt, claimed_at, finished_at, http_status, outcome, message_id, callback_digest)
+            SELECT e.tenant_id, e.id, e.attempt, e.claimed_at, now(), e.http_status, CASE e.state WHEN 2 THEN 'callback_timed_out' ELSE 'lease_lapsed' END, e.message_id, e.callback_digest
             FROM r JOIN executions_{day} e ON e.tenant_id = r.tenant_id AND e.id = r.id WHERE r.lapsed ON CONFLICT DO NOTHING)
         UPDATE executions_{day} e SET due_at = r.new_due,
             published_at = CASE WHEN r.publish THEN now() WHEN r.lapsed THEN NULL ELSE e.published_at END,
@@ -94,11 +97,13 @@ pub(crate) fn end_sql(day: Day) -> String {
           d AS (DELETE FROM timers t USING r WHERE t.due_at = r.due_at AND t.tenant_id = r.tenant_id AND t.execution_id = r.id),
           u AS (UPDATE executions_{day} e SET state = r.state, reason = r.reason, lease_until = NULL, finished_at = now()
             FROM r WHERE e.tenant_id = r.tenant_id AND e.id = r.id
-            RETURNING e.tenant_id, e.id, e.lane, e.workflow_id, e.state, e.reason, e.attempt, e.message_id, e.http_status),
-          {dead_letters}
+            RETURNING e.tenant_id, e.id, e.lane, e.workflow_id, e.state, e.reason, e.attempt, e.message_id, e.http_status, e.on_failure, e.caused_by),
+          {dead_letters},
+          {follow_ups}
         SELECT count(*) FROM u",
         day = day.suffix(),
-        dead_letters = dead_letters("u")
+        dead_letters = dead_letters("u"),
+        follow_ups = follow_ups("u")
     )
 }
 
@@ -301,6 +306,7 @@ fn due(row: &PgRow, now: Time) -> Result<Due, sqlx::Error> {
         id: rows::execution_id(row.try_get("id")?)?,
         workflow: rows::workflow(row.try_get("workflow_id")?)?,
         lane: rows::lane(row.try_get("lane")?)?,
+        mode: rows::mode(row.try_get("mode")?)?,
         state: rows::state(row.try_get("state")?)?,
         attempt: row.try_get::<i16, _>("attempt")? as u16,
         deliver_at: row.try_get("deliver_at")?,

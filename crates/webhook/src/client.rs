@@ -32,6 +32,8 @@ pub struct WebhookConfig {
     /// Hosts that may be anywhere, as `host` or `host:port`: the operator's own, and those that routes may
     /// name although they are private.
     pub trusted_hosts: HashSet<String>,
+    /// What the operator's own URLs begin with: more of their hosts no route may name.
+    pub own_urls: Vec<Url>,
     pub user_agent: String,
 }
 
@@ -44,6 +46,7 @@ impl Default for WebhookConfig {
             max_answer_bytes: 1 << 20,
             allow_private: Vec::new(),
             trusted_hosts: HashSet::new(),
+            own_urls: Vec::new(),
             user_agent: concat!("n8n-pulsar-bridge/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }
@@ -77,7 +80,8 @@ pub struct WebhookClient {
 impl WebhookClient {
     /// Needs the process's TLS provider to be installed.
     pub fn new(config: WebhookConfig) -> Result<Self, WebhookSetupError> {
-        let guard = Guard::new(config.allow_private.clone(), config.trusted_hosts.clone());
+        let guard = Guard::new(config.allow_private.clone(), config.trusted_hosts.clone())
+            .with_own(config.own_urls.clone());
         Self::with_guard(&config, guard)
     }
 

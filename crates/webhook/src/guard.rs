@@ -33,6 +33,11 @@ pub enum Refused {
         /// Not in the text, which a tenant may read: it would show him what inner names lead to.
         address: IpAddr,
     },
+    #[error(
+        "the host {host} is the operator's own, of which routes may name what begins with {may}: correct the path, or let \
+         the operator add the host to webhook.allow_hosts"
+    )]
+    Path { host: String, may: String },
 }
 
 /// Why a URL is not taken when somebody writes it down.
@@ -51,6 +56,8 @@ pub enum NotWritable {
 pub struct Guard {
     allowed: Arc<[IpNet]>,
     trusted: Arc<HashSet<String>>,
+    /// Beginnings of the operator's own URLs. Behind them lie webhooks; elsewhere on those hosts, who knows what.
+    own: Arc<[Url]>,
     names: Arc<dyn Resolve>,
 }
 
@@ -58,7 +65,14 @@ impl Guard {
     /// `trusted` holds `host` (any port) or `host:port`, an IPv6 address in brackets.
     pub fn new(allowed: Vec<IpNet>, trusted: HashSet<String>) -> Self {
         let trusted = trusted.into_iter().map(|host| host.to_ascii_lowercase()).collect();
-        Self { allowed: allowed.into(), trusted: Arc::new(trusted), names: Arc::new(SystemNames) }
+        let own = Arc::new([]);
+        Self { allowed: allowed.into(), trusted: Arc::new(trusted), own, names: Arc::new(SystemNames) }
+    }
+
+    /// Of these hosts tenants may write down only what begins so; of other trusted hosts everything.
+    #[must_use]
+    pub fn with_own(self, own: Vec<Url>) -> Self {
+        Self { own: own.into(), ..self }
     }
 
     /// Asks `names` instead of the system.
@@ -104,7 +118,7 @@ impl Guard {
     /// later is checked again whenever it is dialled.
     pub async fn check_written(&self, url: &Url, limit: Duration) -> Result<(), NotWritable> {
         if self.trusts(url) && matches!(url.scheme(), "http" | "https") {
-            return Ok(());
+            return Ok(self.check_own(url)?);
         }
         self.check_url(url)?;
         let Some(Host::Domain(host)) = url.host() else { return Ok(()) };
@@ -118,6 +132,15 @@ impl Guard {
         }
         self.keep_permitted(host, found)?;
         Ok(())
+    }
+
+    fn check_own(&self, url: &Url) -> Result<(), Refused> {
+        let own: Vec<&Url> = self.own.iter().filter(|own| own.origin() == url.origin()).collect();
+        if own.is_empty() || own.iter().any(|own| url.path().starts_with(own.path())) {
+            return Ok(());
+        }
+        let may: Vec<&str> = own.iter().map(|own| own.path()).collect();
+        Err(Refused::Path { host: url.host_str().unwrap_or_default().to_owned(), may: may.join(" or ") })
     }
 
     /// May this address be dialled for a host that is not trusted?

@@ -23,6 +23,12 @@ impl Endpoint {
         let host = url.host_str().unwrap_or_default();
         Self(format!("{}://{host}:{port}{}", url.scheme(), url.path()).into())
     }
+
+    /// `host:port`.
+    pub fn host(&self) -> &str {
+        let rest = self.0.split_once("://").map_or(&*self.0, |(_, rest)| rest);
+        rest.split_once('/').map_or(rest, |(host, _)| host)
+    }
 }
 
 impl fmt::Display for Endpoint {
@@ -49,6 +55,11 @@ impl SlotKey {
             host: format!("{}:{port}", url.host_str().unwrap_or_default()).into(),
             endpoint: Endpoint::of(url),
         }
+    }
+
+    /// `host:port`.
+    pub fn host(&self) -> &str {
+        &self.host
     }
 }
 
@@ -146,22 +157,26 @@ impl Slots {
     }
 
     /// The narrow places come first, so that what waits for a stuck workflow holds nothing that
-    /// others need. Cancel-safe: a dropped future leaves every queue.
+    /// others need. Among those of its tenant and lane that wait for a global place the highest
+    /// `priority` goes first. Cancel-safe: a dropped future leaves every queue.
     pub async fn acquire(
         &self,
         key: &SlotKey,
         max_concurrency: Option<u32>,
+        priority: u8,
         deadline: Instant,
     ) -> Result<Slot, NoSlot> {
         let breaker = |retry_after| NoSlotReason::Breaker { retry_after };
         self.breakers.look(&key.endpoint).map_err(breaker)?;
-        let cap = max_concurrency.map_or(self.limits.per_workflow, |cap| cap.max(1) as usize);
+        let most = self.limits.per_workflow;
+        // A route may ask for less than the operator gives, never for more.
+        let cap = max_concurrency.map_or(most, |cap| (cap.max(1) as usize).min(most));
         let workflow =
             self.workflows.enter(&key.workflow, cap, deadline).await.ok_or(NoSlotReason::Concurrency)?;
         let host =
             self.hosts.enter(&key.host, self.limits.per_host, deadline).await.ok_or(NoSlotReason::Host)?;
         let turn_by = deadline.max(Instant::now() + self.limits.global_wait);
-        let turn = self.turns.enter(&key.turn, turn_by).await.ok_or(NoSlotReason::Global)?;
+        let turn = self.turns.enter(&key.turn, priority, turn_by).await.ok_or(NoSlotReason::Global)?;
         let pass = self.breakers.admit(&key.endpoint).map_err(breaker)?;
         Ok(Slot { key: key.clone(), pass, _turn: turn, _host: host, _workflow: workflow })
     }

@@ -1,6 +1,8 @@
 //! The global cap, shared fairly: when places are scarce, each queue (a tenant's lane) gets its turn,
-//! however many wait in the queue beside it; within a queue it is first come, first served.
+//! however many wait in the queue beside it; within a queue the highest priority goes first, and among
+//! equals who came first.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,11 +19,14 @@ pub(crate) struct Turnstile<K: Eq + Hash + Clone> {
 struct State<K: Eq + Hash + Clone> {
     free: usize,
     next_ticket: u64,
-    /// By ticket, so in order of arrival. Empty queues are not kept.
-    queues: HashMap<K, BTreeMap<u64, oneshot::Sender<Turn<K>>>>,
+    /// Empty queues are not kept.
+    queues: HashMap<K, BTreeMap<Ticket, oneshot::Sender<Turn<K>>>>,
     /// The queues that wait, the next to be served in front.
     order: VecDeque<K>,
 }
+
+/// In the order of service: by priority, then by arrival.
+type Ticket = (Reverse<u8>, u64);
 
 impl<K: Eq + Hash + Clone> Clone for Turnstile<K> {
     fn clone(&self) -> Self {
@@ -40,14 +45,14 @@ impl<K: Eq + Hash + Clone> Turnstile<K> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) async fn enter(&self, key: &K, deadline: Instant) -> Option<Turn<K>> {
+    pub(crate) async fn enter(&self, key: &K, priority: u8, deadline: Instant) -> Option<Turn<K>> {
         let (ticket, receiver) = {
             let mut state = self.lock();
             if state.free > 0 && state.order.is_empty() {
                 state.free -= 1;
                 return Some(self.turn());
             }
-            let ticket = state.next_ticket;
+            let ticket = (Reverse(priority), state.next_ticket);
             state.next_ticket += 1;
             let (sender, receiver) = oneshot::channel();
             if !state.queues.contains_key(key) {
@@ -107,7 +112,7 @@ impl<K: Eq + Hash + Clone> State<K> {
 struct Waiting<K: Eq + Hash + Clone> {
     turnstile: Turnstile<K>,
     key: K,
-    ticket: u64,
+    ticket: Ticket,
 }
 
 impl<K: Eq + Hash + Clone> Drop for Waiting<K> {
@@ -147,13 +152,13 @@ mod tests {
     async fn queues_take_turns_and_each_keeps_its_order() {
         let turnstile = Turnstile::new(1);
         let deadline = Instant::now() + Duration::from_secs(60);
-        let held = turnstile.enter(&"a", deadline).await.unwrap();
+        let held = turnstile.enter(&"a", 5, deadline).await.unwrap();
         let served = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = Vec::new();
         for (queue, number) in [("a", 1), ("a", 2), ("a", 3), ("b", 1), ("b", 2)] {
             let (turnstile, served) = (turnstile.clone(), Arc::clone(&served));
             tasks.push(tokio::spawn(async move {
-                let turn = turnstile.enter(&queue, deadline).await.unwrap();
+                let turn = turnstile.enter(&queue, 5, deadline).await.unwrap();
                 served.lock().unwrap().push((queue, number));
                 drop(turn);
             }));
@@ -168,13 +173,37 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_higher_priority_goes_first_in_its_own_queue_only() {
+        let turnstile = Turnstile::new(1);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let held = turnstile.enter(&"a", 5, deadline).await.unwrap();
+        let served = Arc::new(Mutex::new(Vec::new()));
+        let mut tasks = Vec::new();
+        for (queue, priority) in [("a", 0), ("a", 5), ("a", 9), ("b", 0)] {
+            let (turnstile, served) = (turnstile.clone(), Arc::clone(&served));
+            tasks.push(tokio::spawn(async move {
+                let turn = turnstile.enter(&queue, priority, deadline).await.unwrap();
+                served.lock().unwrap().push((queue, priority));
+                drop(turn);
+            }));
+            tokio::task::yield_now().await;
+        }
+        drop(held);
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(*served.lock().unwrap(), [("a", 9), ("b", 0), ("a", 5), ("a", 0)]);
+        assert!(turnstile.is_idle(1));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_gives_up_or_is_cancelled_leaves_nothing_behind() {
         let turnstile = Turnstile::new(1);
-        let held = turnstile.enter(&"a", Instant::now()).await.unwrap();
-        assert!(turnstile.enter(&"b", Instant::now() + Duration::from_secs(1)).await.is_none());
+        let held = turnstile.enter(&"a", 5, Instant::now()).await.unwrap();
+        assert!(turnstile.enter(&"b", 5, Instant::now() + Duration::from_secs(1)).await.is_none());
         let other = turnstile.clone();
         let late = Instant::now() + Duration::from_secs(60);
-        let granted = tokio::spawn(async move { other.enter(&"b", late).await.map(drop) });
+        let granted = tokio::spawn(async move { other.enter(&"b", 5, late).await.map(drop) });
         tokio::task::yield_now().await;
         // The place is granted to a waiter that is cancelled before it looks.
         drop(held);

@@ -12,6 +12,8 @@ pub struct Limits {
     pub burst: Option<u64>,
     pub open_executions: Option<u64>,
     pub payload_bytes_per_day: Option<u64>,
+    #[serde(default)]
+    pub result_ttl_s: Option<u64>,
 }
 
 #[derive(Deserialize)]

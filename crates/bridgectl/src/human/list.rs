@@ -1,18 +1,14 @@
 //! Lists of executions, newest first.
 
-use crate::answers::Listing;
+use chrono::{DateTime, Utc};
+
+use crate::answers::{Listed, Listing};
 
 pub fn text(listing: &Listing, again: &str) -> String {
     let rows: Vec<_> = listing
         .executions
         .iter()
         .map(|listed| {
-            let note = match (&listed.reason, &listed.replayed_as) {
-                (Some(reason), Some(by)) => format!("{reason}, replayed as {by}"),
-                (Some(text), None) => text.clone(),
-                (None, Some(by)) => format!("replayed as {by}"),
-                (None, None) => String::new(),
-            };
             vec![
                 listed.execution_id.clone(),
                 super::time(listed.accepted_at),
@@ -20,7 +16,7 @@ pub fn text(listing: &Listing, again: &str) -> String {
                 listed.attempt.to_string(),
                 listed.lane.clone(),
                 listed.workflow_id.clone(),
-                note,
+                note(listed),
             ]
         })
         .collect();
@@ -38,6 +34,26 @@ pub fn text(listing: &Listing, again: &str) -> String {
     text
 }
 
+/// One that moved, as a line under lines that came before: every column has its width.
+pub fn moved(listed: &Listed, at: DateTime<Utc>) -> String {
+    let (time, id, lane) = (super::time(at), &listed.execution_id, &listed.lane);
+    let state = match listed.attempt {
+        0 => listed.state.clone(),
+        attempt => format!("{} ({attempt})", listed.state),
+    };
+    let line = format!("{time}  {id}  {state:17}  {lane:9}  {}  {}", listed.workflow_id, note(listed));
+    line.trim_end().to_owned()
+}
+
+fn note(listed: &Listed) -> String {
+    match (&listed.reason, &listed.replayed_as) {
+        (Some(reason), Some(by)) => format!("{reason}, replayed as {by}"),
+        (Some(text), None) => text.clone(),
+        (None, Some(by)) => format!("replayed as {by}"),
+        (None, None) => String::new(),
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
@@ -53,6 +69,20 @@ mod tests {
              "replayed_as":"019aa5c1-0000-7000-8000-000000000009"}],"next_cursor":"019aa5c1-0000-7000-8000-000000000001","partial":true}"#;
         let shown = text(&serde_json::from_str(answer).unwrap(), "bridgectl dlq list");
         insta::assert_snapshot!(shown);
+    }
+
+    #[test]
+    fn moves_stand_in_columns() {
+        let answer = r#"[
+            {"execution_id":"019aa5c1-0000-7000-8000-000000000002","workflow_id":"broken","lane":"ai","state":"accepted",
+             "attempt":0,"accepted_at":"2026-11-21T07:22:55.123456Z"},
+            {"execution_id":"019aa5c1-0000-7000-8000-000000000002","workflow_id":"broken","lane":"ai","state":"dead_lettered",
+             "attempt":5,"accepted_at":"2026-11-21T07:22:55.123456Z","reason":"attempts_exhausted"},
+            {"execution_id":"019aa5c1-0000-7000-8000-000000000003","workflow_id":"w","lane":"analytics","state":"succeeded",
+             "attempt":1,"accepted_at":"2026-11-21T07:22:55.123456Z"}]"#;
+        let listed: Vec<Listed> = serde_json::from_str(answer).unwrap();
+        let lines: Vec<_> = listed.iter().map(|one| moved(one, one.accepted_at)).collect();
+        insta::assert_snapshot!(lines.join("\n"));
     }
 
     #[test]

@@ -39,6 +39,7 @@ pub fn limits(limits: &Limits) -> String {
     }
     parts.extend(limits.open_executions.map(|open| format!("{open} open executions")));
     parts.extend(limits.payload_bytes_per_day.map(|bytes| format!("{bytes} payload bytes a day")));
+    parts.extend(limits.result_ttl_s.map(|seconds| format!("results kept {seconds} s")));
     if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
 }
 

@@ -39,6 +39,9 @@ fn facts(execution: &Execution) -> Vec<String> {
     fact("lane", Some(execution.lane.clone()));
     fact("topic", execution.topic.clone());
     fact("route", execution.route.as_ref().map(route));
+    fact("completion", execution.completion.clone().filter(|how| how != "response"));
+    fact("on failure", execution.on_failure.as_ref().map(|workflow| format!("tells {workflow}")));
+    fact("tells of", execution.caused_by.clone());
     fact("message", execution.message_id.clone());
     fact("n8n", execution.n8n_execution_id.as_ref().map(|id| format!("execution {id}")));
     fact("trace", execution.trace.as_ref().map(|trace| trace.id.clone()));
@@ -51,6 +54,9 @@ fn facts(execution: &Execution) -> Vec<String> {
 fn waiting(execution: &Execution) -> Option<String> {
     let waiting = execution.waiting_on.as_ref()?;
     let mut text = format!("for {}", waiting.kind);
+    if let Some(since) = waiting.since.filter(|since| *since != execution.accepted_at) {
+        text.push_str(&format!(" since {}", super::time(since)));
+    }
     if let Some(until) = waiting.until {
         text.push_str(&format!(" until {}", super::time(until)));
     }

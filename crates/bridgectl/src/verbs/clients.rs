@@ -76,7 +76,7 @@ pub async fn run(api: &Api, verb: Verb, json: bool) -> Result<String, Failure> {
         Verb::Create(args) => create(api, args, json).await,
         Verb::Rotate { client, overlap, out } => {
             let body = json!({ "overlap_seconds": overlap }).to_string();
-            let answer = api.post::<Client>(&format!("{}/rotate", path(&client)?), body).await?;
+            let answer = api.post::<Client>(&format!("{}/rotate", path(&client)?), &[], body).await?;
             show(api, &answer.read, "rotated", out.out.as_deref(), json.then_some(answer.text))
         }
         Verb::Revoke { client } => {
@@ -119,7 +119,7 @@ async fn create(api: &Api, args: Create, json: bool) -> Result<String, Failure> 
     if let Some(expires) = &args.expires {
         body["expires_at"] = json!(expires);
     }
-    let answer = api.post::<Client>("/pulsar/clients", body.to_string()).await?;
+    let answer = api.post::<Client>("/pulsar/clients", &[], body.to_string()).await?;
     show(api, &answer.read, "created", args.out.out.as_deref(), json.then_some(answer.text))
 }
 

@@ -3,9 +3,9 @@
 
 use std::path::PathBuf;
 
-use bridge_protocol::TenantId;
 use serde_json::json;
 
+use super::of::Of;
 use crate::answers::admin::{Acted, Credentials};
 use crate::args::secret;
 use crate::client::Client;
@@ -23,19 +23,6 @@ pub enum Verb {
         #[command(flatten)]
         of: Of,
     },
-}
-
-#[derive(clap::Args)]
-pub struct Of {
-    /// Needed when the API token is for several
-    #[arg(long)]
-    tenant: Option<TenantId>,
-}
-
-impl Of {
-    fn query(&self) -> Vec<(&'static str, String)> {
-        self.tenant.iter().map(|tenant| ("tenant_id", tenant.to_string())).collect()
-    }
 }
 
 #[derive(clap::Args)]

@@ -1,62 +1,96 @@
-//! `bridgectl execution`: one with its timeline, or many by state.
+//! `bridgectl execution`: find them, follow them, wait for one, end or repeat one.
 
-use bridge_protocol::{ExecutionId, State};
+pub mod list;
+mod tail;
+mod wait;
 
-use crate::answers::{Execution, Listing};
+use bridge_protocol::ExecutionId;
+use serde_json::json;
+
+use super::of::Of;
+use crate::answers::{Cancelled, Execution};
 use crate::client::Client;
 use crate::{Failure, human};
 
 #[derive(clap::Subcommand)]
 pub enum Verb {
-    /// One execution with its timeline
-    Show { id: ExecutionId },
     /// Executions, newest first
-    List {
-        /// Only those in this state, e.g. retrying or dead_lettered
-        #[arg(long)]
-        state: Option<State>,
-        #[command(flatten)]
-        page: Page,
-    },
+    List(list::Args),
+    /// One execution: what it waits for, and its timeline
+    Show(One),
+    /// Follow executions as they move, until Ctrl-C
+    Tail(tail::Args),
+    /// Until it has ended; the exit code says how (see bridgectl help exit-codes)
+    Wait(wait::Args),
+    /// End it; one that is running is ended here, but its workflow may go on
+    Cancel(Cancel),
+    /// Publish it again as a new execution; the old one keeps its state
+    Replay(One),
 }
 
 #[derive(clap::Args)]
-pub struct Page {
-    /// At most this many
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    limit: u16,
-    /// Where the last page ended
+pub struct One {
+    pub id: ExecutionId,
+    #[command(flatten)]
+    pub of: Of,
+}
+
+#[derive(clap::Args)]
+pub struct Cancel {
+    #[command(flatten)]
+    one: One,
+    /// Why; it stands in the record
     #[arg(long)]
-    cursor: Option<String>,
+    reason: Option<String>,
 }
 
 pub async fn run(client: &Client, verb: Verb, json: bool) -> Result<String, Failure> {
     match verb {
-        Verb::Show { id } => show(client, id, json).await,
-        Verb::List { state, page } => {
-            let state = state.map(|state| state.as_str());
-            let again = state.map(|state| format!("bridgectl execution list --state {state}"));
-            let again = again.as_deref().unwrap_or("bridgectl execution list");
-            list(client, state, &page, again, json).await
+        Verb::List(args) => list::run(client, args, json).await,
+        Verb::Show(one) => show(client, &one, json).await,
+        Verb::Tail(args) => tail::run(client, args, json).await,
+        Verb::Wait(args) => wait::run(client, args, json).await,
+        Verb::Cancel(Cancel { one, reason }) => {
+            let body = reason.map_or_else(|| json!({}), |reason| json!({ "reason": reason }));
+            let path = format!("/pulsar/executions/{}/cancel", one.id);
+            let answer = client.post::<Cancelled>(&path, &one.of.query(), body.to_string()).await?;
+            Ok(if json { answer.text } else { cancelled(&answer.read) })
         }
+        Verb::Replay(one) => replay(client, &one, json).await,
     }
 }
 
-pub async fn show(client: &Client, id: ExecutionId, json: bool) -> Result<String, Failure> {
-    let answer = client.get::<Execution>(&format!("/pulsar/executions/{id}"), &[]).await?;
+pub async fn show(client: &Client, one: &One, json: bool) -> Result<String, Failure> {
+    let path = format!("/pulsar/executions/{}", one.id);
+    let answer = client.get::<Execution>(&path, &one.of.query()).await?;
     Ok(if json { answer.text } else { human::timeline::text(&answer.read) })
 }
 
-pub async fn list(
-    client: &Client,
-    state: Option<&str>,
-    page: &Page,
-    again: &str,
-    json: bool,
-) -> Result<String, Failure> {
-    let mut query = vec![("limit", page.limit.to_string())];
-    query.extend(state.map(|state| ("state", state.to_owned())));
-    query.extend(page.cursor.clone().map(|cursor| ("cursor", cursor)));
-    let answer = client.get::<Listing>("/pulsar/executions", &query).await?;
-    Ok(if json { answer.text } else { human::list::text(&answer.read, again) })
+pub async fn replay(client: &Client, one: &One, json: bool) -> Result<String, Failure> {
+    let path = format!("/pulsar/executions/{}/replay", one.id);
+    let answer = client.post(&path, &one.of.query(), "{}".to_owned()).await?;
+    Ok(if json { answer.text } else { human::published::text(&answer.read) })
+}
+
+fn cancelled(cancelled: &Cancelled) -> String {
+    let Cancelled { execution_id, state, was, note } = cancelled;
+    let was = was.as_ref().map(|was| format!(", was {was}")).unwrap_or_default();
+    let note = note.as_ref().map(|note| format!("\n  {note}")).unwrap_or_default();
+    format!("{execution_id}  {state}{was}{note}")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancelled_one_says_what_it_was() {
+        let answer = r#"{"execution_id":"019aa5c1-0000-7000-8000-000000000001","state":"cancelled","was":"running",
+            "note":"the workflow may still be running in n8n; its result is not taken any more"}"#;
+        insta::assert_snapshot!(cancelled(&serde_json::from_str(answer).unwrap()), @"
+        019aa5c1-0000-7000-8000-000000000001  cancelled, was running
+          the workflow may still be running in n8n; its result is not taken any more
+        ");
+    }
 }

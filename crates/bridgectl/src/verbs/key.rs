@@ -88,7 +88,7 @@ pub async fn run(connection: Connection, verb: Verb, json: bool) -> Result<Strin
                 format!("Every payload sealed by tenant {tenant}'s data keys becomes unreadable for ever.");
             confirm(tenant.as_str(), flag.as_deref(), &what)?;
             let body = json!({ "key": "data", "tenant_id": tenant, "confirm": tenant });
-            let answer = client.post::<Destroyed>("/pulsar/keys/destroy", body.to_string()).await?;
+            let answer = client.post::<Destroyed>("/pulsar/keys/destroy", &[], body.to_string()).await?;
             let force = human::tenants::in_force(answer.read.in_effect);
             Ok(if json { answer.text } else { format!("{}\n  {force}", answer.read.detail) })
         }
@@ -101,7 +101,7 @@ async fn rotate(
     out: Option<PathBuf>,
     json: bool,
 ) -> Result<String, Failure> {
-    let answer = client.post::<Rotated>("/pulsar/keys/rotate", body.to_string()).await?;
+    let answer = client.post::<Rotated>("/pulsar/keys/rotate", &[], body.to_string()).await?;
     let secret = answer.read.webhook_secret.as_deref();
     if let (Some(path), Some(secret)) = (&out, secret) {
         write_private(path, &format!("{secret}\n"))?;

@@ -54,7 +54,7 @@ struct Body<'a> {
 
 pub async fn run(client: &Client, args: Args, json: bool) -> Result<String, Failure> {
     let payload = payload(&args.payload).map_err(|error| Failure::because(Exit::Usage, error))?;
-    let answer = client.post("/pulsar/publish", body(&args, &payload)?).await?;
+    let answer = client.post("/pulsar/publish", &[], body(&args, &payload)?).await?;
     Ok(if json { answer.text } else { human::published::text(&answer.read) })
 }
 

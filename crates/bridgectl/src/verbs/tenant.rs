@@ -47,6 +47,9 @@ pub struct LimitFlags {
     /// Payload bytes a day
     #[arg(long)]
     bytes_per_day: Option<u64>,
+    /// How long results are kept: 90, 15m, 2h or 7d
+    #[arg(long, value_parser = crate::args::seconds)]
+    result_ttl: Option<u64>,
 }
 
 impl LimitFlags {
@@ -56,6 +59,7 @@ impl LimitFlags {
             burst: self.burst,
             open_executions: self.open_executions,
             payload_bytes_per_day: self.bytes_per_day,
+            result_ttl_s: self.result_ttl,
         };
         (limits != Limits::default()).then_some(limits)
     }

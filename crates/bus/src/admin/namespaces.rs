@@ -6,6 +6,7 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::http::Call;
 use super::{Admin, AdminError, AuthPolicies};
 
 /// Kept after everybody has acknowledged it; -1 is without end.
@@ -86,6 +87,13 @@ impl Admin {
     pub async fn ready(&self) -> Result<(), AdminError> {
         let path = "/admin/v2/brokers/ready".into();
         self.write("check the readiness of", "the broker", Method::GET, path, None).await
+    }
+
+    /// The broker's release, as it says it itself.
+    pub async fn version(&self) -> Result<String, AdminError> {
+        let (verb, object, path) = ("ask the version of", "the broker", "/admin/v2/brokers/version".into());
+        let answered = self.call(Call { verb, object, method: Method::GET, path, body: None }).await?;
+        Ok(String::from_utf8_lossy(&answered.body).trim().trim_matches('"').to_owned())
     }
 
     pub async fn tenants(&self) -> Result<Vec<String>, AdminError> {

@@ -10,21 +10,21 @@ const OTHER_MASTER: &str = "b:AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
 async fn without_a_secret_nothing_is_sent_and_no_attempt_is_spent() {
     let world = world().await;
     let job = world.accept("plain", b"{}", None).await;
-    let before = world.works.directory.snapshot_full();
+    let before = world.works.hooks.directory.snapshot_full();
     let with = |tenant: Option<Tenant>| {
         let tenants = tenant.into_iter().map(|tenant| (tenant.id.clone(), Arc::new(tenant))).collect();
         Snapshot { tenants, revision: before.revision, ..Snapshot::default() }
     };
-    world.works.directory.set(with(None));
+    world.works.hooks.directory.set(with(None));
     assert_eq!(world.deliver(&job).await.parks, 1);
     let bare = || Tenant::new(world.tenant.clone(), TenantState::Active, Default::default());
-    world.works.directory.set(with(Some(bare())));
+    world.works.hooks.directory.set(with(Some(bare())));
     let parked = world.deliver(&job).await;
     assert_eq!((parked.state, parked.attempt, parked.parks, world.requests()), (State::Accepted, 0, 2, 0));
 
     let mut tenant = bare();
     tenant.webhook_secrets.push(WebhookSecret::parse(SECRETS[0]).unwrap());
-    world.works.directory.set(with(Some(tenant)));
+    world.works.hooks.directory.set(with(Some(tenant)));
     let done = world.deliver(&job).await;
     assert_eq!((done.state, done.attempt, world.requests()), (State::Succeeded, 1, 1));
 }
@@ -42,7 +42,7 @@ async fn without_the_master_key_of_its_data_key_an_execution_waits() {
     assert_eq!((parked.state, parked.attempt, parked.parks, world.requests()), (State::Accepted, 0, 1, 0));
 
     let both = Vault::from_text(&format!("{MASTER},{OTHER_MASTER}")).unwrap();
-    world.works.directory = Directory::new(world.works.store.clone(), both);
+    world.works.hooks.directory = Directory::new(world.works.store.clone(), both);
     world.look().await;
     assert_eq!(world.deliver(&job).await.state, State::Succeeded);
 }

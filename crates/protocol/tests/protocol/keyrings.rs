@@ -44,7 +44,7 @@ fn a_consumer_needs_the_public_half_only() {
     assert!(!ring.can_sign() && ring.kids_with_secrets().is_empty());
     assert_eq!(ring.signing_kid(), None);
     let claims = serde_json::from_str::<serde_json::Value>(include_str!("../vectors/accepted.json")).unwrap();
-    let claims = serde_json::from_value(claims[0]["claims"].clone()).unwrap();
+    let claims: Claims = serde_json::from_value(claims[0]["claims"].clone()).unwrap();
     assert!(matches!(ring.sign(&claims), Err(SignError::NoSigningKey)));
 
     assert_eq!(

@@ -3,12 +3,16 @@
 
 mod answers;
 mod golden;
+mod holds;
 mod keyrings;
 mod messages;
 mod names;
+mod notices;
+mod routes;
 mod routing;
 mod speed;
 mod states;
+mod targets;
 mod timers;
 mod webhooks;
 

@@ -61,3 +61,13 @@ fn codes_are_the_stored_ones() {
     let evidence: Vec<_> = (0..3).map(|code| Evidence::from_code(code).unwrap().as_str()).collect();
     assert_eq!(evidence, ["started", "response", "callback"]);
 }
+
+#[test]
+fn what_is_allowed_follows_the_machine() {
+    for state in State::ALL {
+        let allowed = state.allowed();
+        assert_eq!(allowed.contains(&"cancel"), state.can_become(State::Cancelled), "{state}");
+        assert_eq!(allowed.contains(&"replay"), state.is_terminal(), "{state}");
+        assert_eq!(allowed.contains(&"discard"), *state == State::DeadLettered, "{state}");
+    }
+}

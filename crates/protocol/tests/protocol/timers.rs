@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use bridge_protocol::{
-    Backlog, OnUnknown, Reason, State, Time, TimerDecision, TimerInput, TimerPolicy, on_timer,
+    Backlog, Mode, OnUnknown, Reason, State, Time, TimerDecision, TimerInput, TimerPolicy, on_timer,
 };
 use proptest::prelude::*;
 
@@ -13,6 +13,7 @@ const NOW: i64 = 1_763_712_000;
 fn live(state: State) -> TimerInput {
     TimerInput {
         state,
+        mode: Mode::Pulsar,
         attempt: 0,
         max_attempts: 5,
         deliver_at: None,
@@ -201,6 +202,26 @@ fn a_callback_that_never_comes_is_retried_until_nothing_is_left() {
     assert_eq!(decide(&input), rearm(900));
 }
 
+#[test]
+fn a_native_execution_is_never_published() {
+    let mut input = TimerInput {
+        mode: Mode::Native,
+        attempt: 1,
+        lease_until: Some(at(NOW - 20)),
+        ..live(State::Running)
+    };
+    assert_eq!(decide(&input), rearm(10));
+    // Whatever its route says of unknown outcomes: the caller is gone, and nobody else has its answer.
+    for (lease_until, attempt) in [(Some(at(NOW - 30)), 1), (Some(at(NOW - 500)), 5), (None, 1)] {
+        for on_unknown in OnUnknown::ALL {
+            let lapsed = TimerInput { lease_until, attempt, on_unknown: *on_unknown, ..input.clone() };
+            assert_eq!(decide(&lapsed), TimerDecision::Fail(Reason::UnknownOutcome));
+        }
+    }
+    input.in_flight_here = true;
+    assert_eq!(decide(&input), rearm(30));
+}
+
 /// Near now, far away, and at both ends of time.
 fn time() -> impl Strategy<Value = Time> {
     prop_oneof![
@@ -217,7 +238,7 @@ fn backlog() -> impl Strategy<Value = Backlog> {
 
 prop_compose! {
     fn input()(
-        state in prop::sample::select(State::ALL),
+        (state, mode) in (prop::sample::select(State::ALL), prop::sample::select(Mode::ALL)),
         (attempt, max_attempts, publishes) in (0u16.., 0u16.., 0u16..),
         small: bool,
         now in time(),
@@ -229,7 +250,7 @@ prop_compose! {
     ) -> TimerInput {
         let shrink = |n: u16| if small { n % 8 } else { n };
         TimerInput {
-            state, attempt: shrink(attempt), max_attempts: shrink(max_attempts), publishes: shrink(publishes),
+            state, mode, attempt: shrink(attempt), max_attempts: shrink(max_attempts), publishes: shrink(publishes),
             deliver_at, expires_at, lease_until, last_published_at, in_flight_here, backlog,
             on_unknown, now, jitter,
         }
@@ -292,6 +313,14 @@ proptest! {
         {
             prop_assert!(due <= expires_at);
         }
+    }
+
+    /// Native work has no message, and a second firing would be a surprise.
+    #[test]
+    fn native_work_takes_no_way_through_the_broker(input in input(), policy in policy()) {
+        let input = TimerInput { mode: Mode::Native, ..input };
+        let decision = on_timer(&input, &policy);
+        prop_assert!(!matches!(decision, TimerDecision::Publish { .. } | TimerDecision::Retry { .. }), "{:?}", decision);
     }
 
     /// Nothing more is published once every attempt is spent.

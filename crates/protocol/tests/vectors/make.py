@@ -121,10 +121,28 @@ bad("aud with partition", "forged/audience", token(HS, claims(aud=TOPIC + "-part
 bad("foreign tenant", "forged/tenant", token(ED, claims(tid="globex"), ed), "well signed for this topic, but for another tenant")
 bad("expired", "stale/expired", plain_hs, "one second past exp and leeway", now=EXP + 61)
 
+def notice(**changes):
+    base = dict(v=1, iss="n8n-pulsar-bridge", aud=DEAD, sub=SUB, tid="acme", iat=IAT, exp=EXP, jti="notice-17",
+                kind="dead_lettered", reason="attempts_exhausted",
+                detail={"attempts": 5, "error": "the webhook answered 500", "workflow_id": "lead-enrichment"})
+    base.update(changes)
+    return {k: v for k, v in base.items() if v is not ...}
+
+notices = [dict(name=name, note=note, received_from=received_from, now=IAT + 5, kid=header["kid"], claims=body,
+                message=token(header, body, sign))
+           for name, header, sign, body, received_from, note in [
+    ("dead letter hs256", HS, hs, notice(), DEAD, "an execution whose last attempt failed"),
+    ("dead letter eddsa", ED, ed, notice(), DEAD + "-partition-1", "the same, signed by the other key, from a partition"),
+    ("forged message", HS, hs, notice(sub=..., jti="notice-18", kind="forged", reason="signature",
+     detail={"message_id": "12:3:0", "topic": TOPIC}), DEAD, "belongs to no execution: there is no sub"),
+    ("no detail", ED, ed, notice(detail={}), DEAD, "detail is an object, and may be empty"),
+]]
+
 def write(name, vectors):
     (HERE / name).write_text(json.dumps(vectors, indent=2) + "\n")
 write("accepted.json", accepted)
 write("rejected.json", rejected)
+write("notices.json", notices)
 b = lambda data: base64.b64encode(data).decode()
 (HERE / "keyring.toml").write_text(f'''# Keys of the golden vectors: published test keys, good for nothing else.
 signing = "2026-hs"

@@ -11,19 +11,31 @@ use serde_json::value::RawValue;
 
 use super::malformed;
 
-const KNOWN: [&str; 11] = [
-    "tenant_id",
-    "workflow_id",
-    "type",
-    "lane",
-    "payload",
-    "idempotency_key",
-    "delay_seconds",
-    "deliver_at",
-    "expires_at",
-    "completion",
-    "metadata",
-];
+/// What a JSON object is for, and the fields it may have.
+pub(super) struct Shape {
+    pub what: &'static str,
+    pub known: &'static [&'static str],
+    /// The fields that a caller who sent nothing is told of.
+    pub needed: &'static str,
+}
+
+pub(super) static PUBLISH: Shape = Shape {
+    what: "a publish request",
+    known: &[
+        "tenant_id",
+        "workflow_id",
+        "type",
+        "lane",
+        "payload",
+        "idempotency_key",
+        "delay_seconds",
+        "deliver_at",
+        "expires_at",
+        "completion",
+        "metadata",
+    ],
+    needed: "workflow_id and payload",
+};
 
 /// Faults of unknown fields that are told; a body of millions of them must not become an answer of megabytes.
 const TOLD: usize = 20;
@@ -31,31 +43,35 @@ const TOLD: usize = 20;
 const NAME: usize = 60;
 
 pub(super) struct Fields<'a> {
-    values: [Option<&'a RawValue>; KNOWN.len()],
+    shape: &'static Shape,
+    values: Vec<Option<&'a RawValue>>,
 }
 
 impl<'a> Fields<'a> {
     /// Fails on what is no JSON object; everything else that is wrong is put with the faults.
-    pub fn read(text: &'a [u8], faults: &mut Vec<FieldError>) -> Result<Self, Problem> {
+    pub fn read(
+        text: &'a [u8],
+        shape: &'static Shape,
+        faults: &mut Vec<FieldError>,
+    ) -> Result<Self, Problem> {
+        let needed = shape.needed;
         // Some editors begin a file with a byte order mark.
         let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
         match text.iter().find(|byte| !byte.is_ascii_whitespace()) {
             None => {
-                return Err(malformed("the body is empty; send a JSON object with workflow_id and payload"));
+                return Err(malformed(format!("the body is empty; send a JSON object with {needed}")));
             }
             Some(b'{') => {}
-            Some(b'[') => {
+            Some(b'[') if std::ptr::eq(shape, &PUBLISH) => {
                 return Err(malformed(
                     "the body is a JSON array; send one object, or the array to /pulsar/publish/batch",
                 ));
             }
             Some(_) => {
-                return Err(malformed(
-                    "the body is not a JSON object; send one with workflow_id and payload",
-                ));
+                return Err(malformed(format!("the body is not a JSON object; send one with {needed}")));
             }
         }
-        let mut read = Self { values: [None; KNOWN.len()] };
+        let mut read = Self { shape, values: vec![None; shape.known.len()] };
         let mut json = serde_json::Deserializer::from_slice(text);
         json.deserialize_map(Collect { into: &mut read, faults })
             .and_then(|()| json.end())
@@ -65,7 +81,7 @@ impl<'a> Fields<'a> {
 
     /// The value of a known field, once.
     pub fn take(&mut self, name: &'static str) -> Option<&'a RawValue> {
-        let index = KNOWN.iter().position(|known| *known == name)?;
+        let index = self.shape.known.iter().position(|known| *known == name)?;
         self.values[index].take()
     }
 }
@@ -112,20 +128,21 @@ impl<'a> Visitor<'a> for Collect<'_, 'a> {
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
         let mut unknown = 0_usize;
         while let Some(Name(name)) = map.next_key::<Name<'a>>()? {
-            let Some(index) = KNOWN.iter().position(|known| *known == name) else {
+            let Shape { what, known, .. } = self.into.shape;
+            let Some(index) = known.iter().position(|known| *known == name) else {
                 map.next_value::<IgnoredAny>()?;
                 unknown += 1;
                 if unknown <= TOLD {
                     let short: String = name.chars().take(NAME).collect();
                     let message =
-                        format!("is not a field of a publish request{}", did_you_mean(&name, KNOWN));
+                        format!("is not a field of {what}{}", did_you_mean(&name, known.iter().copied()));
                     self.faults.push(FieldError { field: Cow::Owned(short), message });
                 }
                 continue;
             };
             if self.into.values[index].replace(map.next_value()?).is_some() {
                 let message = "is given twice; give it once".to_owned();
-                let fault = FieldError { field: KNOWN[index].into(), message };
+                let fault = FieldError { field: known[index].into(), message };
                 if !self.faults.contains(&fault) {
                     self.faults.push(fault);
                 }

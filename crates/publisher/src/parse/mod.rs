@@ -4,12 +4,14 @@
 mod digest;
 mod fields;
 mod lenient;
+mod older;
+mod report;
 mod schedule;
 
 #[cfg(test)]
 mod tests;
 
-use bridge_protocol::{Lane, PayloadHash, TenantId, Time, WorkflowId};
+use bridge_protocol::{Completion, Lane, PayloadHash, TenantId, Time, WorkflowId};
 use bridge_service::Problem;
 use bridge_service::problem::FieldError;
 use bytes::Bytes;
@@ -18,8 +20,10 @@ use serde_json::value::RawValue;
 
 use crate::app::Limits;
 use crate::body::too_large;
-use fields::Fields;
 pub use fields::items;
+use fields::{Fields, PUBLISH};
+pub use older::older;
+pub use report::{Reported, report, too_large as result_too_large};
 pub use schedule::Schedule;
 
 /// A checked publish request.
@@ -30,6 +34,8 @@ pub struct Publish {
     pub kind: Option<String>,
     /// The lane that was asked for.
     pub lane: Option<Lane>,
+    /// The completion that was asked for.
+    pub completion: Option<Completion>,
     pub payload: Bytes,
     pub psh: PayloadHash,
     pub schedule: Schedule,
@@ -53,12 +59,11 @@ pub struct Context<'a> {
 
 const METADATA_BYTES: usize = 16 * 1024;
 const KIND_BYTES: usize = 100;
-const COMPLETION: &str = "\"callback\" is not available yet; leave completion out, or give \"response\"";
 
 /// Reads one publish request. `text` is a part of `body`, in which the payload is found again without a copy.
 pub fn publish(body: &Bytes, text: &[u8], context: &Context<'_>) -> Result<Publish, Problem> {
     let mut faults = Vec::new();
-    let mut fields = Fields::read(text, &mut faults)?;
+    let mut fields = Fields::read(text, &PUBLISH, &mut faults)?;
     let mut check = Check { faults: &mut faults };
 
     let tenant = check.parsed("tenant_id", fields.take("tenant_id"), |text| {
@@ -78,10 +83,8 @@ pub fn publish(body: &Bytes, text: &[u8], context: &Context<'_>) -> Result<Publi
             format!("must be one of short, long, ai, analytics{hint}")
         })
     });
-    check.parsed("completion", fields.take("completion"), |text| match text {
-        "response" => Ok(()),
-        "callback" => Err(COMPLETION.to_owned()),
-        _ => Err("must be \"response\"".to_owned()),
+    let completion = check.parsed("completion", fields.take("completion"), |text| {
+        text.parse::<Completion>().map_err(|_| "must be \"response\" or \"callback\"".to_owned())
     });
     let key = check.parsed("idempotency_key", fields.take("idempotency_key"), idempotency_key);
     let header_key = context.header_key.map(str::trim).filter(|key| !key.is_empty());
@@ -124,6 +127,7 @@ pub fn publish(body: &Bytes, text: &[u8], context: &Context<'_>) -> Result<Publi
         workflow,
         kind,
         lane,
+        completion,
         payload,
         psh,
         schedule,

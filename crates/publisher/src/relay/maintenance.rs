@@ -1,4 +1,4 @@
-//! Partitions ahead, retention behind; and the gauges that say how the store is doing.
+//! Partitions ahead, retention behind; and the end of results whose tenants keep them shorter.
 
 use std::time::Duration;
 
@@ -26,6 +26,34 @@ pub async fn maintain(store: Store, clock: SharedClock, stop: CancellationToken)
         };
         tokio::select! {
             () = tokio::time::sleep(rest) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}
+
+/// Results a statement removes, and how often the next ones are looked for.
+const RESULTS: u32 = 1000;
+const RESULTS_EVERY: Duration = Duration::from_secs(60);
+
+/// Every publisher does so; two of them only find less.
+pub async fn expire_results(store: Store, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        match store.expire_results(RESULTS).await {
+            Ok(removed) => {
+                metrics::counter!("bridge_results_expired_total").increment(removed);
+                if removed >= u64::from(RESULTS) {
+                    continue;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "results past their time to live could not be removed; it is tried again"
+                );
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(RESULTS_EVERY) => {}
             () = stop.cancelled() => {}
         }
     }

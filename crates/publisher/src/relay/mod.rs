@@ -2,6 +2,7 @@
 //! It runs in every publisher; two of them never get the same timer.
 
 mod backlog;
+mod follow_ups;
 mod maintenance;
 mod notices;
 
@@ -23,7 +24,8 @@ use crate::in_flight::InFlight;
 use crate::outbound::{Message, Outbound, OutboundError};
 use backlog::Backlogs;
 
-pub use maintenance::maintain;
+pub use follow_ups::tell;
+pub use maintenance::{expire_results, maintain};
 pub use notices::announce;
 
 /// After an error of the database: long enough not to hammer, short enough not to be noticed.
@@ -61,7 +63,8 @@ impl Relay {
         let publishing = Arc::new(Semaphore::new(relay.limits.publishing));
         let troubled = Troubled::default();
         while !stop.is_cancelled() {
-            let pause = if relay.outbound.producers.is_up() {
+            // Without the routes it would decide by attempts and rules that are not theirs.
+            let pause = if relay.outbound.producers.is_up() && relay.routes.load().revision() > 0 {
                 relay.clone().round(&backlogs, &publishing, &troubled).await
             } else {
                 Some(relay.limits.poll)
@@ -124,6 +127,7 @@ impl Relay {
         let decision = on_timer(
             &TimerInput {
                 state: due.state,
+                mode: due.mode,
                 attempt: due.attempt,
                 max_attempts: target.retry.max_attempts,
                 deliver_at: due.deliver_at,

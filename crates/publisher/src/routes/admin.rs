@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use bridge_protocol::TenantId;
 use bridge_service::heartbeat::HEARD_WITHIN;
 use bridge_service::{Problem, clock};
-use bridge_store::{Actor, AdminError, LiveMember, StoreError};
+use bridge_store::{Actor, AdminError, LiveMember, Outcome, StoreError};
 use http::header::CACHE_CONTROL;
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
@@ -111,6 +111,42 @@ pub async fn is_in_effect(app: &App, revision: i64) -> bool {
 pub async fn members(app: &App) -> Result<Vec<LiveMember>, StoreError> {
     let limit = StoreError::TimedOut { name: "live_members", after: LOOK_LIMIT };
     timeout(LOOK_LIMIT, app.store.live_members(HEARD_WITHIN)).await.unwrap_or(Err(limit))
+}
+
+/// Whether every daemon fires by this revision of the routes and holds; waits a little for those that do not.
+pub async fn routes_in_effect(app: &App, revision: i64) -> bool {
+    let asking = async {
+        if let Err(error) = app.routing.refresh().await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "the routes could not be read again; the next look takes them over");
+        }
+        while !are_routes_in_effect(app, revision).await {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    timeout(PATIENCE, asking).await.is_ok()
+}
+
+async fn are_routes_in_effect(app: &App, revision: i64) -> bool {
+    match timeout(LOOK_LIMIT, app.store.members(HEARD_WITHIN)).await {
+        Ok(Ok(members)) => {
+            members.iter().all(|member| member.detail["routes"].as_i64().is_some_and(|has| has >= revision))
+        }
+        Ok(Err(error)) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "the daemons could not be asked which routes they have");
+            false
+        }
+        Err(_) => false,
+    }
+}
+
+pub fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Created => "created",
+        Outcome::Changed => "changed",
+        Outcome::Unchanged => "unchanged",
+    }
 }
 
 /// A new id of a secret or a key.

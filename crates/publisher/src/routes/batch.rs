@@ -9,6 +9,7 @@ use bridge_protocol::ExecutionId;
 use bridge_service::directory::Tenant;
 use bridge_service::{Problem, failpoint};
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::accept::{self, Candidate, open_tenant};
@@ -21,7 +22,8 @@ use crate::budget::Share;
 use crate::observe::traceparent;
 use crate::parse::{self, Context, Publish};
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "BatchOutcome")]
 pub struct Outcome {
     index: usize,
     /// The status a request of its own would have had.

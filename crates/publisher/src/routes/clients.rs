@@ -9,6 +9,7 @@ use bridge_protocol::{ApiKey, ClientId, ClientSecret, Scope, Scopes, TenantId, T
 use bridge_service::{Problem, clock};
 use bridge_store::{CredentialKind, CredentialRecord, Outcome};
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::admin::{By, DAY, LONGEST_OVERLAP, in_effect, is_in_effect, once, refused, take_over};
@@ -16,8 +17,9 @@ use super::fields::Fields;
 use crate::answer::failed;
 use crate::app::{App, AppState};
 
-#[derive(Serialize)]
-struct Made {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "NewClient")]
+pub struct Made {
     client_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_secret: Option<String>,
@@ -38,7 +40,8 @@ struct Made {
     in_effect: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Client")]
 pub struct Shown {
     client_id: String,
     kind: &'static str,

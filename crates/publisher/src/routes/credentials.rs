@@ -9,6 +9,7 @@ use bridge_service::vault::Purpose;
 use bridge_service::{Problem, clock};
 use bridge_store::{Outcome, SealedWebhookCredential};
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::admin::{By, conflict, in_effect, refused};
@@ -22,7 +23,8 @@ const KNOWN: &[&str] = &["kind", "name", "value", "user", "password", "token", "
 /// More would make the directory of all tenants large.
 const MOST: usize = 100;
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "OutgoingCredential")]
 pub struct Shown {
     name: String,
     kind: String,

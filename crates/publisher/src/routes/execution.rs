@@ -2,17 +2,22 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use bridge_protocol::{Evidence, ExecutionId, Lane, State as Stage, TenantId, Time, WorkflowId};
+use bridge_protocol::{
+    Completion, Evidence, ExecutionId, Lane, Mode, State as Stage, TenantId, Time, WorkflowId,
+};
 use bridge_service::{Problem, trace};
-use bridge_store::{Attempt, Execution};
+use bridge_store::{Attempt, Execution, TenantState};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::answer::{Links, RouteTaken, failed, no_such_execution};
 use crate::app::{App, AppState};
 use crate::auth::ActsFor;
+use crate::waiting::{Known, WaitingOn, waiting_on};
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Execution")]
 pub struct Shown {
     execution_id: ExecutionId,
     tenant_id: TenantId,
@@ -26,6 +31,8 @@ pub struct Shown {
     /// What the state means where the word alone misleads.
     summary: Option<&'static str>,
     waiting_on: Option<WaitingOn>,
+    mode: Mode,
+    completion: Completion,
     attempt: u16,
     attempts: Vec<AttemptShown>,
     accepted_at: Time,
@@ -46,10 +53,15 @@ pub struct Shown {
     metadata: Option<Box<RawValue>>,
     replay_of: Option<String>,
     replayed_as: Option<String>,
+    /// The workflow that is told when this ends badly.
+    on_failure: Option<WorkflowId>,
+    /// The execution whose bad end this one tells of.
+    caused_by: Option<String>,
     links: Links,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Attempt")]
 struct AttemptShown {
     attempt: u16,
     claimed_at: Option<Time>,
@@ -60,19 +72,10 @@ struct AttemptShown {
     message_id: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Trace {
     id: String,
     sampled: bool,
-}
-
-/// Why nothing happens right now.
-#[derive(Debug, Serialize)]
-struct WaitingOn {
-    kind: &'static str,
-    since: Option<Time>,
-    until: Option<Time>,
-    detail: String,
 }
 
 pub async fn handle(
@@ -84,8 +87,8 @@ pub async fn handle(
     let id: ExecutionId = id.parse().map_err(|_| no_such_execution(short(&id)))?;
     let found = app.store.execution(&tenant, id).await.map_err(|error| failed(&error))?;
     let execution = found.ok_or_else(|| no_such_execution(id))?;
-    let now = app.clock.now();
-    Ok(Json(show(&app, execution, now)))
+    let waiting_on = ask_why(&app, &execution).await;
+    Ok(Json(show(&app, execution, waiting_on)))
 }
 
 /// A caller's text is not repeated at length.
@@ -93,8 +96,24 @@ pub fn short(text: &str) -> String {
     text.chars().take(60).collect()
 }
 
-fn show(app: &App, execution: Execution, now: Time) -> Shown {
-    let waiting_on = waiting_on(&execution, now);
+async fn ask_why(app: &App, execution: &Execution) -> Option<WaitingOn> {
+    // Nobody is asked for what has ended.
+    let members = if execution.state.is_terminal() { None } else { app.members.alive().await };
+    let suspended = {
+        let directory = app.directory.snapshot();
+        directory.tenant(&execution.tenant).is_some_and(|tenant| tenant.state == TenantState::Suspended)
+    };
+    let known = Known {
+        routes: &app.routes.load(),
+        members: members.as_deref(),
+        suspended,
+        topic: &app.names.topic(&execution.tenant, execution.lane),
+        now: app.clock.now(),
+    };
+    waiting_on(execution, &known)
+}
+
+fn show(app: &App, execution: Execution, waiting_on: Option<WaitingOn>) -> Shown {
     let mut attempts: Vec<AttemptShown> = execution.attempts.iter().map(AttemptShown::from).collect();
     let recorded = attempts.iter().any(|attempt| attempt.attempt == execution.attempt);
     if execution.attempt > 0 && !recorded {
@@ -113,6 +132,8 @@ fn show(app: &App, execution: Execution, now: Time) -> Shown {
         evidence: execution.evidence,
         summary: (execution.evidence == Some(Evidence::Started)).then_some("started, outcome unknown"),
         waiting_on,
+        mode: execution.mode,
+        completion: execution.completion,
         attempt: execution.attempt,
         attempts,
         accepted_at: execution.accepted_at,
@@ -129,7 +150,7 @@ fn show(app: &App, execution: Execution, now: Time) -> Shown {
         error: execution.error,
         n8n_execution_id: execution.n8n_execution_id,
         route: RouteTaken {
-            mode: bridge_protocol::Mode::Pulsar.as_str(),
+            mode: execution.mode.as_str(),
             decided_by: execution.decided_by,
             reason: execution.decided_because,
         },
@@ -140,6 +161,8 @@ fn show(app: &App, execution: Execution, now: Time) -> Shown {
         metadata: execution.metadata.and_then(|text| RawValue::from_string(text).ok()),
         replay_of: execution.replay_of.map(|id| id.to_string()),
         replayed_as: execution.replayed_as.map(|id| id.to_string()),
+        on_failure: execution.on_failure,
+        caused_by: execution.caused_by.map(|id| id.to_string()),
     }
 }
 
@@ -168,29 +191,4 @@ impl From<&Attempt> for AttemptShown {
             message_id: attempt.message_id.clone(),
         }
     }
-}
-
-fn waiting_on(execution: &Execution, now: Time) -> Option<WaitingOn> {
-    let since = execution.attempts.last().map_or(execution.accepted_at, |attempt| attempt.finished_at);
-    let (kind, until, detail) = match execution.state {
-        Stage::Accepted | Stage::Retrying if execution.parks > 0 => (
-            "concurrency",
-            execution.due_at,
-            format!(
-                "parked {} times: no free slot for its workflow or host, or its endpoint is failing",
-                execution.parks
-            ),
-        ),
-        Stage::Accepted if execution.deliver_at.is_some_and(|at| at > now) => {
-            ("delay", execution.deliver_at, "delivered at the time it was asked for".to_owned())
-        }
-        Stage::Retrying if execution.due_at.is_some_and(|at| at > now) => {
-            ("retry", execution.due_at, format!("attempt {} failed; the next one follows", execution.attempt))
-        }
-        Stage::Accepted | Stage::Retrying => {
-            ("pulsar", None, "on its way through the topic to a consumer".to_owned())
-        }
-        _ => return None,
-    };
-    Some(WaitingOn { kind, since: Some(since), until, detail })
 }

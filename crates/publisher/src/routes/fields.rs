@@ -9,6 +9,7 @@ use bridge_protocol::Time;
 use bridge_service::Problem;
 use bridge_service::problem::FieldError;
 use bridge_service::suggest::did_you_mean;
+use http::StatusCode;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
@@ -27,14 +28,24 @@ type Known = &'static [&'static str];
 pub struct Fields {
     values: Vec<(String, Value)>,
     /// Before each name in a fault: `limits.` inside of limits.
-    prefix: &'static str,
+    prefix: Cow<'static, str>,
     faults: Vec<FieldError>,
+}
+
+fn form_too_large(_most: usize) -> Problem {
+    let detail = "the body is larger than this request can be; send what the API's description names";
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload-too-large", "Payload too large", detail)
 }
 
 impl Fields {
     /// An empty body is an object without fields.
     pub async fn body(app: &App, request: Request, known: Known) -> Result<Self, Problem> {
-        let body = body::read(app, request).await?;
+        Self::body_up_to(app, request, known, 0).await
+    }
+
+    /// `most`: bytes beside the room that every request has. As values they take several times as much.
+    pub async fn body_up_to(app: &App, request: Request, known: Known, most: usize) -> Result<Self, Problem> {
+        let body = body::read_up_to(app, request, most, form_too_large).await?;
         let text = body.bytes.strip_prefix(b"\xef\xbb\xbf".as_slice()).unwrap_or(&body.bytes);
         let values = if text.iter().all(u8::is_ascii_whitespace) { Vec::new() } else { object(text)? };
         Ok(Self::of(values, known, ""))
@@ -49,8 +60,8 @@ impl Fields {
         Self::of(object(text.as_bytes()).unwrap_or_default(), known, "")
     }
 
-    fn of(all: Vec<(String, Value)>, known: Known, prefix: &'static str) -> Self {
-        let mut fields = Self { values: Vec::new(), prefix, faults: Vec::new() };
+    pub fn of(all: Vec<(String, Value)>, known: Known, prefix: impl Into<Cow<'static, str>>) -> Self {
+        let mut fields = Self { values: Vec::new(), prefix: prefix.into(), faults: Vec::new() };
         for (name, value) in all {
             if !known.contains(&name.as_str()) {
                 if fields.faults.len() < TOLD {
@@ -76,7 +87,7 @@ impl Fields {
     }
 
     /// Nothing, null and "" are all absent.
-    fn take(&mut self, name: &str) -> Option<Value> {
+    pub fn take(&mut self, name: &str) -> Option<Value> {
         let at = self.values.iter().position(|(there, _)| there == name)?;
         Some(self.values.swap_remove(at).1).filter(|value| !value.is_null() && value != "")
     }
@@ -158,6 +169,21 @@ impl Fields {
                 None
             }
         }
+    }
+
+    /// An object with names of the caller's choice.
+    pub fn map(&mut self, name: &'static str) -> Option<Vec<(String, Value)>> {
+        match self.take(name)? {
+            Value::Object(map) => Some(map.into_iter().collect()),
+            _ => {
+                self.fault(name, "must be an object");
+                None
+            }
+        }
+    }
+
+    pub fn is_sound(&self) -> bool {
+        self.faults.is_empty()
     }
 
     pub fn absorb(&mut self, inner: Self) {

@@ -8,17 +8,19 @@ use bridge_service::Problem;
 use bridge_service::vault::Purpose;
 use bridge_store::{Outcome, TenantLimits, TenantState};
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::admin::{By, in_effect, is_in_effect, new_id, once, refused, take_over, tenant_in_path};
+use super::admin::{By, in_effect, is_in_effect, new_id, once, outcome, refused, take_over, tenant_in_path};
 use super::fields::Fields;
 use super::keys_webhook;
 use super::tenants::Shown;
 use crate::answer::failed;
 use crate::app::AppState;
 
-#[derive(Serialize)]
-struct Put {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ChangedTenant")]
+pub struct Put {
     #[serde(flatten)]
     tenant: Shown,
     outcome: &'static str,
@@ -29,8 +31,9 @@ struct Put {
     webhook_secret: Option<String>,
 }
 
-#[derive(Serialize)]
-struct Whole {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "TenantWithUsage")]
+pub struct Whole {
     #[serde(flatten)]
     tenant: Shown,
     /// Executions that have not ended.
@@ -39,7 +42,7 @@ struct Whole {
 }
 
 /// Of this day, UTC.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Usage {
     payload_bytes_today: u64,
     executions_today: u64,
@@ -102,17 +105,10 @@ pub async fn put(
     Ok(once(if created { StatusCode::CREATED } else { StatusCode::OK }, answer))
 }
 
-fn outcome(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Created => "created",
-        Outcome::Changed => "changed",
-        Outcome::Unchanged => "unchanged",
-    }
-}
-
 /// All of a tenant's limits together: one that is left out is off.
 fn limits(fields: &mut Fields) -> Option<TenantLimits> {
-    const KNOWN: &[&str] = &["requests_per_second", "burst", "open_executions", "payload_bytes_per_day"];
+    const KNOWN: &[&str] =
+        &["requests_per_second", "burst", "open_executions", "payload_bytes_per_day", "result_ttl_s"];
     let mut inner = fields.object("limits", KNOWN, "limits.")?;
     let limits = TenantLimits {
         requests_per_second: inner.parse("requests_per_second", |text| match text.parse::<f64>() {
@@ -123,6 +119,8 @@ fn limits(fields: &mut Fields) -> Option<TenantLimits> {
         burst: inner.whole("burst", 1..=1_000_000).map(|burst| burst as u32),
         open_executions: inner.whole("open_executions", 1..=1_000_000_000_000),
         payload_bytes_per_day: inner.whole("payload_bytes_per_day", 1..=1_000_000_000_000_000),
+        // Retention takes what is older than that in any case.
+        result_ttl_s: inner.whole("result_ttl_s", 1..=31_536_000),
     };
     if limits.burst.is_some() && limits.requests_per_second.is_none() {
         inner.fault("burst", "needs requests_per_second beside it");

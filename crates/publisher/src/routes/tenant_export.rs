@@ -10,6 +10,7 @@ use bridge_store::{Execution, ExportedRow, ResultBody, StoreError, StoredPayload
 use bytes::Bytes;
 use futures::stream;
 use http::header::CONTENT_TYPE;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -24,8 +25,9 @@ const MAX_LIMIT: u64 = 10_000;
 /// Rows that are in memory at a time: each may have a payload of the largest size.
 const STEP: u64 = 4;
 
-#[derive(Serialize)]
-struct Line<'a> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ExportedExecution")]
+pub struct Line<'a> {
     execution_id: ExecutionId,
     tenant_id: &'a TenantId,
     workflow_id: &'a WorkflowId,
@@ -55,17 +57,27 @@ struct Line<'a> {
 }
 
 /// What n8n answered, as text.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ExportedResult")]
 struct Outcome {
     content_type: Option<String>,
-    body: String,
+    /// Absent when it cannot be read any more; then `body_missing` says why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_missing: Option<String>,
     truncated: bool,
 }
 
-impl From<ResultBody> for Outcome {
-    fn from(result: ResultBody) -> Self {
-        let body = String::from_utf8_lossy(&result.body).into_owned();
-        Self { content_type: result.content_type, body, truncated: result.truncated }
+impl Outcome {
+    async fn open(app: &App, result: ResultBody, execution: &Execution) -> Self {
+        let stored = StoredPayload { bytes: result.body, data_key: result.data_key };
+        let opened = data_keys::open_result(app, &execution.tenant, execution.id, stored).await;
+        let (body, body_missing) = match opened {
+            Ok(plain) => (Some(String::from_utf8_lossy(&plain).into_owned()), None),
+            Err(problem) => (None, Some(problem.detail().to_owned())),
+        };
+        Self { content_type: result.content_type, body, body_missing, truncated: result.truncated }
     }
 }
 
@@ -133,6 +145,10 @@ async fn write(app: &App, row: ExportedRow, lines: &mut Vec<u8>) {
         Ok(payload) => (Some(payload), None),
         Err(why) => (None, Some(why)),
     };
+    let result = match result {
+        Some(result) => Some(Outcome::open(app, result, &execution).await),
+        None => None,
+    };
     let line = Line {
         execution_id: execution.id,
         tenant_id: &execution.tenant,
@@ -156,7 +172,7 @@ async fn write(app: &App, row: ExportedRow, lines: &mut Vec<u8>) {
         metadata: execution.metadata.clone().and_then(|text| RawValue::from_string(text).ok()),
         payload,
         payload_missing,
-        result: result.map(Outcome::from),
+        result,
     };
     // A struct of texts and raw JSON always serializes.
     if let Err(error) = serde_json::to_writer(&mut *lines, &line) {

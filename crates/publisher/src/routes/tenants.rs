@@ -5,6 +5,7 @@ use axum::extract::{Query, State};
 use bridge_protocol::{TenantId, Time};
 use bridge_service::Problem;
 use bridge_store::{TenantLimits, TenantRecord};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::fields::Fields;
@@ -14,7 +15,8 @@ use crate::app::AppState;
 const LIMIT: u64 = 100;
 pub const MAX_LIMIT: u64 = 1000;
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "TenantPage")]
 pub struct Page {
     tenants: Vec<Shown>,
     /// Give it as `after` for the next page.
@@ -22,7 +24,8 @@ pub struct Page {
     next_after: Option<TenantId>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Tenant")]
 pub struct Shown {
     pub tenant_id: TenantId,
     pub state: &'static str,

@@ -3,7 +3,7 @@
 use super::{AuthSettings, Config};
 use crate::vault::{Vault, VaultError};
 use bridge_bus::{BrokerAuth, BusConfig, Tls};
-use bridge_protocol::{RouteTable, RouteTableError, TopicNames};
+use bridge_protocol::{Defaults, TopicNames};
 use bridge_store::StoreConfig;
 use bridge_webhook::{BreakerConfig, SlotLimits, WebhookConfig};
 use ipnet::IpNet;
@@ -101,6 +101,7 @@ impl Config {
                 .filter_map(|range| super::rules::range(range))
                 .collect(),
             trusted_hosts: self.trusted_hosts().collect(),
+            own_urls: self.own_urls(),
             ..WebhookConfig::default()
         }
     }
@@ -143,11 +144,30 @@ impl Config {
         self.publisher.trusted_proxies.iter().filter_map(|text| super::rules::range(text)).collect()
     }
 
+    /// What the operator's own URLs begin with, where he does not allow the whole host.
+    fn own_urls(&self) -> Vec<Url> {
+        let webhook = &self.webhook;
+        let of_n8n =
+            webhook.n8n_base_url.iter().map(|base| format!("{}/webhook/", base.trim_end_matches('/')));
+        let urls = webhook.default_url.iter().chain(webhook.overrides.values()).cloned().chain(of_n8n);
+        let begin = |url: String| Url::parse(url.split("{workflow_id}").next()?).ok();
+        let allowed = |url: &Url| {
+            let host = url.host_str().unwrap_or_default();
+            let with_port = format!("{host}:{}", url.port_or_known_default().unwrap_or_default());
+            webhook
+                .allow_hosts
+                .iter()
+                .any(|allowed| allowed.eq_ignore_ascii_case(host) || allowed.eq_ignore_ascii_case(&with_port))
+        };
+        urls.filter_map(begin).filter(|url| !allowed(url)).collect()
+    }
+
     /// The hosts of the operator's own URLs, each with its port, and those he allows.
     fn trusted_hosts(&self) -> impl Iterator<Item = String> {
-        let urls = [Some(self.default_webhook_url()), self.webhook.n8n_base_url.clone()];
-        let own = urls.into_iter().flatten().filter_map(|url| {
-            let url = Url::parse(&url).ok()?;
+        let webhook = &self.webhook;
+        let urls = webhook.default_url.iter().chain(&webhook.n8n_base_url).chain(webhook.overrides.values());
+        let own = urls.filter_map(|url| {
+            let url = Url::parse(url).ok()?;
             let host = url.host_str()?;
             Some(format!("{host}:{}", url.port_or_known_default()?))
         });
@@ -178,20 +198,21 @@ impl Config {
         TopicNames { namespace: self.pulsar.namespace.clone(), ..TopicNames::default() }
     }
 
-    /// Where a workflow without a route is fired.
-    pub fn default_webhook_url(&self) -> String {
-        match (&self.webhook.default_url, &self.webhook.n8n_base_url) {
-            (Some(url), _) => url.clone(),
-            (None, Some(base)) => format!("{}/webhook/{{workflow_id}}", base.trim_end_matches('/')),
-            (None, None) => String::new(),
+    /// How what has no route is fired.
+    pub fn route_defaults(&self) -> Defaults {
+        let webhook = &self.webhook;
+        Defaults {
+            default_url: webhook.default_url.clone().unwrap_or_default(),
+            n8n_base_url: webhook.n8n_base_url.clone(),
+            overrides: webhook.overrides.clone().into_iter().collect(),
+            queue_enabled: webhook.queue_enabled,
+            strict: webhook.strict_routes,
         }
     }
 
-    /// # Errors
-    /// None for a configuration that was loaded for a daemon: loading has tried it.
-    pub fn route_table(&self) -> Result<RouteTable, RouteTableError> {
-        let webhook = &self.webhook;
-        let url = self.default_webhook_url();
-        RouteTable::new(url, self.routes.clone(), webhook.queue_enabled, webhook.strict_routes)
+    /// Where workflows report their results, as n8n reaches it. `None`: nobody may be asked for a callback.
+    pub fn callback_base_url(&self) -> Option<String> {
+        let url = self.webhook.callback_base_url.as_ref().or(self.publisher.public_url.as_ref())?;
+        Some(url.trim_end_matches('/').to_owned())
     }
 }

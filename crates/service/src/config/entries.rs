@@ -1,50 +1,9 @@
-//! The lists of a configuration file. Every entry is read on its own, so that each fault of
-//! each entry is found.
+//! Sections and the entries of lists. Each is read on its own, so that every fault of all of them is found.
 
 use super::faults::ConfigFaults;
 use super::value::Secret;
-use bridge_protocol::{Route, RouteEntry, TenantId, WorkflowId};
 use serde::de::DeserializeOwned;
-use toml::{Table, Value};
-
-pub(super) fn routes(list: &[Value], faults: &mut ConfigFaults) -> Vec<RouteEntry> {
-    let mut found: Vec<RouteEntry> = Vec::new();
-    for (index, value) in list.iter().enumerate() {
-        let place = format!("routes[{index}]");
-        let Value::Table(mut table) = value.clone() else {
-            faults.add(&place, "must be a table");
-            continue;
-        };
-        let tenant = take(&mut table, &place, "tenant", faults).and_then(|text| {
-            TenantId::parse(&text)
-                .map_err(|error| faults.add(format!("{place}.tenant"), error.to_string()))
-                .ok()
-        });
-        let workflow = take(&mut table, &place, "workflow", faults).and_then(|text| {
-            WorkflowId::parse(&text)
-                .map_err(|error| faults.add(format!("{place}.workflow"), error.to_string()))
-                .ok()
-        });
-        let route = entry::<Route>(&place, &Value::Table(table), None, faults);
-        let (Some(tenant), Some(workflow), Some(route)) = (tenant, workflow, route) else { continue };
-        found.push(RouteEntry { tenant, workflow, route });
-    }
-    found
-}
-
-fn take(table: &mut Table, place: &str, key: &str, faults: &mut ConfigFaults) -> Option<String> {
-    match table.remove(key) {
-        Some(Value::String(text)) => Some(text),
-        Some(_) => {
-            faults.add(format!("{place}.{key}"), "must be a string");
-            None
-        }
-        None => {
-            faults.add(format!("{place}.{key}"), "is missing");
-            None
-        }
-    }
-}
+use toml::Value;
 
 pub(super) fn read_secret(place: &str, file: &std::path::Path, faults: &mut ConfigFaults) -> Option<Secret> {
     match std::fs::read_to_string(file) {

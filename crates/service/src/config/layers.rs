@@ -2,23 +2,28 @@
 //! the embedded defaults. That shape is the one list of all keys.
 
 use super::faults::{ConfigFaults, Warning};
+use super::overrides::{OVERRIDE, Overrides};
 use crate::suggest::did_you_mean;
 use std::collections::HashSet;
 use toml::{Table, Value};
 
 pub(super) const DEFAULTS: &str = include_str!("../../config.default.toml");
 
-/// The lists of tables that only a file can hold.
-pub(super) const LISTS: [&str; 1] = ["routes"];
-const TENANTS: &str =
-    "tenants live in the database now; take [[tenants]] out and run `bridgectl tenant create` for each";
+/// What once stood in the file and lives in the database now, with what to do about it.
+const MOVED: [(&str, &str); 2] = [
+    (
+        "tenants",
+        "tenants live in the database now; take [[tenants]] out and run `bridgectl tenant create` for each",
+    ),
+    ("routes", "routes live in the database now; take [[routes]] out and run `bridgectl route apply`"),
+];
 
 /// Names of ours that are not keys of the configuration.
 const NOT_KEYS: [&str; 3] = ["BRIDGE_CONFIG", "BRIDGE_FAILPOINT", "BRIDGE_URL"];
 const NOT_KEYS_BY_PREFIX: [&str; 2] = ["BRIDGE_TOKEN", "BRIDGE_TEST_"];
 
 /// Names users of the older bridge, of Pulsar and of OpenTelemetry already have.
-const PLAIN: [(&str, &str, &str); 26] = [
+const PLAIN: [(&str, &str, &str); 27] = [
     ("DATABASE_URL", "database", "url"),
     ("DATABASE_URL_FILE", "database", "url_file"),
     ("PULSAR_SERVICE_URL", "pulsar", "service_url"),
@@ -40,6 +45,7 @@ const PLAIN: [(&str, &str, &str); 26] = [
     ("BRIDGE_PUBLIC_URL", "publisher", "public_url"),
     ("FASTAPI_BRIDGE_WEBHOOK_URL", "webhook", "default_url"),
     ("N8N_BASE_URL", "webhook", "n8n_base_url"),
+    ("BRIDGE_CALLBACK_BASE_URL", "webhook", "callback_base_url"),
     ("DEALSCALE_PULSAR_QUEUE_ENABLED", "webhook", "queue_enabled"),
     ("RUST_LOG", "telemetry", "log_level"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry", "otlp_endpoint"),
@@ -52,6 +58,8 @@ pub(super) struct Layers {
     pub table: Table,
     pub faults: ConfigFaults,
     pub warnings: Vec<Warning>,
+    /// URLs of single workflows.
+    pub overrides: Overrides,
     /// The defaults alone.
     pub shape: Table,
 }
@@ -60,7 +68,13 @@ impl Layers {
     pub fn new() -> Self {
         // Unwrap safety: the embedded file is parsed by a test of this crate.
         let shape: Table = DEFAULTS.parse().expect("config.default.toml is valid TOML");
-        Self { table: shape.clone(), faults: ConfigFaults::default(), warnings: Vec::new(), shape }
+        Self {
+            table: shape.clone(),
+            faults: ConfigFaults::default(),
+            warnings: Vec::new(),
+            overrides: Overrides::default(),
+            shape,
+        }
     }
 
     /// Lays a file's text over the defaults.
@@ -71,20 +85,12 @@ impl Layers {
         };
         let mut set = HashSet::new();
         for (section, value) in file {
-            if LISTS.contains(&section.as_str()) {
-                match value {
-                    Value::Array(_) => drop(self.table.insert(section, value)),
-                    _ => self.faults.add(&section, format!("write each entry as [[{section}]]")),
-                }
-                continue;
-            }
-            if section == "tenants" {
-                self.faults.add(&section, TENANTS);
+            if let Some(what) = moved(&section) {
+                self.faults.add(&section, what);
                 continue;
             }
             let (Some(_), Value::Table(keys)) = (self.shape.get(&section), &value) else {
-                let known = self.shape.keys().map(String::as_str).chain(LISTS);
-                let hint = did_you_mean(&section, known);
+                let hint = did_you_mean(&section, self.shape.keys().map(String::as_str));
                 self.faults.add(&section, format!("is not a section of the configuration{hint}"));
                 continue;
             };
@@ -103,10 +109,8 @@ impl Layers {
                 if !value.trim().is_empty() {
                     plain.push((name, *section, *key, value));
                 }
-            } else if name == "BRIDGE_CALLBACK_BASE_URL" {
-                // A known name whose part is not built yet: no reason to refuse the start.
-                let what = "is ignored: completion by callback is not available yet".to_owned();
-                self.warnings.push(Warning { place: name, what });
+            } else if let Some(id) = name.strip_prefix(OVERRIDE) {
+                self.overrides.add(id, &value, &mut self.faults, &mut self.warnings);
             } else if name.starts_with("BRIDGE_") && !is_not_a_key(&name, &value) {
                 ours.push((name, value));
             }
@@ -123,11 +127,10 @@ impl Layers {
         for (name, value) in ours {
             let path = name["BRIDGE_".len()..].to_ascii_lowercase();
             match path.split_once("__") {
-                Some((list, _)) if LISTS.contains(&list) => {
-                    self.faults.add(&name, format!("{list} can only stand in the configuration file"));
+                Some((section, key)) if moved(section).is_none() => {
+                    self.set_text(&mut set, section, key, &value, &name)
                 }
-                Some(("tenants", _)) => self.faults.add(&name, TENANTS),
-                Some((section, key)) => self.set_text(&mut set, section, key, &value, &name),
+                Some((section, _)) => self.faults.add(&name, moved(section).unwrap_or_default()),
                 None => self.unknown_name(&name),
             }
         }
@@ -210,6 +213,10 @@ impl Layers {
         effective.insert(key.to_owned(), value);
         set.insert(format!("{section}.{key}"));
     }
+}
+
+fn moved(section: &str) -> Option<&'static str> {
+    MOVED.iter().find(|(name, _)| *name == section).map(|(_, what)| *what)
 }
 
 fn is_not_a_key(name: &str, value: &str) -> bool {

@@ -5,6 +5,7 @@ mod entries;
 mod faults;
 mod issuers;
 mod layers;
+mod overrides;
 mod rules;
 mod sections;
 mod value;
@@ -12,7 +13,6 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub use bridge_protocol::RouteEntry;
 pub use faults::{ConfigFaults, Fault, Warning};
 pub use issuers::{AuthSettings, Issuer};
 pub use sections::{
@@ -51,7 +51,6 @@ pub struct Config {
     pub breaker: Breaker,
     pub retention: Retention,
     pub telemetry: Telemetry,
-    pub routes: Vec<RouteEntry>,
 }
 
 impl Config {
@@ -84,28 +83,17 @@ impl Config {
             }
         }
         layers.environment(environment);
-        let Layers { mut table, mut faults, mut warnings, shape } = layers;
+        let Layers { mut table, mut faults, warnings, overrides, shape } = layers;
         rules::numbers(&table, &mut faults);
         rules::secret_file(&mut table, "database", "url", &mut faults);
         rules::secret_file(&mut table, "encryption", "master_keys", &mut faults);
-        let Some(config) = Self::build(&table, &shape, &mut faults) else { return Err(faults) };
+        let Some(mut config) = Self::build(&table, &shape, &mut faults) else { return Err(faults) };
+        config.webhook.overrides = overrides.urls();
         rules::check(&config, role, &mut faults);
-        if !config.webhook.queue_enabled {
-            warnings.push(Warning {
-                place: "webhook.queue_enabled".to_owned(),
-                what:
-                    "is false, but this version fires through Pulsar only; executions go there all the same"
-                        .to_owned(),
-            });
-        }
         if faults.is_empty() { Ok((config, warnings)) } else { Err(faults) }
     }
 
     fn build(table: &Table, shape: &Table, faults: &mut ConfigFaults) -> Option<Self> {
-        let list = |name: &str| match table.get(name) {
-            Some(Value::Array(entries)) => entries.clone(),
-            _ => Vec::new(),
-        };
         let database = section(table, shape, "database", faults);
         let pulsar = section(table, shape, "pulsar", faults);
         let signing = section(table, shape, "signing", faults);
@@ -118,7 +106,6 @@ impl Config {
         let breaker = section(table, shape, "breaker", faults);
         let retention = section(table, shape, "retention", faults);
         let telemetry = section(table, shape, "telemetry", faults);
-        let routes = entries::routes(&list("routes"), faults);
         Some(Self {
             database: database?,
             pulsar: pulsar?,
@@ -132,7 +119,6 @@ impl Config {
             breaker: breaker?,
             retention: retention?,
             telemetry: telemetry?,
-            routes,
         })
     }
 

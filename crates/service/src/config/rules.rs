@@ -2,7 +2,7 @@
 
 use super::{Config, Role, faults::ConfigFaults};
 use crate::vault::VaultError;
-use bridge_protocol::{Lane, TenantId};
+use bridge_protocol::{Lane, TenantId, check_webhook_url};
 use ipnet::IpNet;
 use std::{net::IpAddr, path::Path, time::Duration};
 use toml::{Table, Value};
@@ -11,6 +11,10 @@ use url::Url;
 /// What fits into one header line anywhere.
 const MAX_TOKEN_BYTES: usize = 65_536;
 const SLOWEST_POLL: Duration = Duration::from_secs(5);
+/// Longer, and something on the way cuts the connection.
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
+/// A page is read and worked on in one go.
+const LARGEST_PAGE: u16 = 1000;
 
 /// Every number of the configuration is a limit, a size or a time: none works as zero.
 pub(super) fn numbers(table: &Table, faults: &mut ConfigFaults) {
@@ -62,10 +66,6 @@ fn required(config: &Config, faults: &mut ConfigFaults) {
         let what =
             "is not set; give FASTAPI_BRIDGE_WEBHOOK_URL, or N8N_BASE_URL for {base}/webhook/{workflow_id}";
         faults.add("webhook.default_url", what);
-    } else if let Err(error) = config.route_table() {
-        for fault in error.faults {
-            faults.add(if fault.starts_with("route ") { "routes" } else { "webhook.default_url" }, fault);
-        }
     }
     let has_keys = config.encryption.master_keys.is_some();
     if !has_keys && !faults.iter().any(|fault| fault.place.starts_with("encryption.")) {
@@ -111,11 +111,20 @@ fn urls(config: &Config, faults: &mut ConfigFaults) {
         ("pulsar.http_url", Some(&config.pulsar.http_url)),
         ("pulsar.oauth2_issuer_url", config.pulsar.oauth2_issuer_url.as_ref()),
         ("publisher.public_url", config.publisher.public_url.as_ref()),
-        ("webhook.n8n_base_url", config.webhook.n8n_base_url.as_ref()),
+        ("webhook.callback_base_url", config.webhook.callback_base_url.as_ref()),
         ("telemetry.otlp_endpoint", config.telemetry.otlp_endpoint.as_ref()),
     ];
     for (place, url) in web.into_iter().filter_map(|(place, url)| Some((place, url?))) {
         if let Err(what) = http_url(url) {
+            faults.add(place, what);
+        }
+    }
+    let webhooks = [
+        ("webhook.default_url", config.webhook.default_url.as_ref()),
+        ("webhook.n8n_base_url", config.webhook.n8n_base_url.as_ref()),
+    ];
+    for (place, url) in webhooks.into_iter().filter_map(|(place, url)| Some((place, url?))) {
+        if let Err(what) = check_webhook_url(url) {
             faults.add(place, what);
         }
     }
@@ -213,6 +222,12 @@ fn times(config: &Config, faults: &mut ConfigFaults) {
 
 fn sizes(config: &Config, faults: &mut ConfigFaults) {
     let publisher = &config.publisher;
+    if publisher.result_wait_max_s.get() > LONGEST_WAIT {
+        faults.add("publisher.result_wait_max_s", format!("must be {} or less", LONGEST_WAIT.as_secs()));
+    }
+    if publisher.job_page > LARGEST_PAGE {
+        faults.add("publisher.job_page", format!("must be {LARGEST_PAGE} or less"));
+    }
     if publisher.inflight_bytes < publisher.max_payload_bytes {
         faults
             .add("publisher.inflight_bytes", "must hold at least one payload of publisher.max_payload_bytes");

@@ -3,7 +3,7 @@
 use super::issuers::Issuer;
 use super::value::{Days, Millis, Seconds, Secret, SecretUrl, optional};
 use serde::{Deserialize, Serialize};
-use std::{net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -93,6 +93,10 @@ pub struct Publisher {
     pub batch_rows: usize,
     pub max_delay_s: Seconds,
     pub credential_changes_per_minute: u32,
+    pub result_wait_max_s: Seconds,
+    pub waiters: usize,
+    pub job_per_second: u32,
+    pub job_page: u16,
     pub drain_ms: Millis,
     pub trusted_proxies: Vec<String>,
 }
@@ -158,6 +162,11 @@ pub struct Webhook {
     pub default_url: Option<String>,
     #[serde(deserialize_with = "optional")]
     pub n8n_base_url: Option<String>,
+    /// From N8N_WEBHOOK_<ID>, by the id as it stands in that name.
+    #[serde(skip_deserializing)]
+    pub overrides: BTreeMap<String, String>,
+    #[serde(deserialize_with = "optional")]
+    pub callback_base_url: Option<String>,
     pub connect_timeout_ms: Millis,
     pub max_answer_bytes: usize,
     pub max_result_bytes: usize,

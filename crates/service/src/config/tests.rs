@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
+use bridge_protocol::RouteTable;
 
 fn env(pairs: &[(&str, &str)]) -> impl Iterator<Item = (String, String)> {
     pairs
@@ -29,16 +30,6 @@ issuer = "https://login.example.com/realms/x"
 audience = "bridge"
 tenants = { "Acme Inc." = "acme" }
 default_scopes = "publish read"
-
-[[routes]]
-tenant = "acme"
-workflow = "lead-enrichment"
-lane = "ai"
-webhook_url = "https://n8n.acme.example/webhook/{workflow_id}"
-timeout_ms = 60000
-retry = { max_attempts = 3, base_ms = 500, factor = 2.0, max_ms = 10000 }
-on_unknown = "dead_letter"
-max_concurrency = 4
 "#;
 
 struct Files {
@@ -78,9 +69,11 @@ fn the_embedded_defaults_fill_every_section() {
 fn a_sample_file_is_read_and_printed_without_secrets() {
     let files = Files::new();
     let (config, _) = Config::load(Some(files.config(SAMPLE)), env(&[])).unwrap();
-    assert_eq!(config.default_webhook_url(), "http://n8n:5678/webhook/{workflow_id}");
-    assert_eq!(config.routes.len(), 1);
-    config.route_table().unwrap();
+    let defaults = config.route_defaults();
+    assert_eq!(defaults.n8n_base_url.as_deref(), Some("http://n8n:5678/"));
+    assert!(defaults.queue_enabled && !defaults.strict && defaults.default_url.is_empty());
+    RouteTable::new(defaults).unwrap();
+    assert_eq!(config.callback_base_url(), None);
     let printed = config.masked();
     for secret in ["hunter2", "AQEBAQEBAQEBAQEBAQE"] {
         assert!(!printed.contains(secret), "{printed}");
@@ -88,7 +81,6 @@ fn a_sample_file_is_read_and_printed_without_secrets() {
     }
     assert!(printed.contains("postgres://bridge:***@db/bridge"), "{printed}");
     let again: Table = printed.parse().unwrap();
-    assert_eq!(again["routes"][0]["max_concurrency"].as_integer(), Some(4));
     assert_eq!(again["encryption"]["master_keys"].as_str(), Some("***"));
     assert_eq!(again["auth"]["issuers"][0]["tenants"]["Acme Inc."].as_str(), Some("acme"));
     let vault = config.vault().unwrap();
@@ -115,7 +107,7 @@ fn the_environment_wins_and_a_bridge_name_wins_over_a_plain_one() {
             ("BRIDGE_CONSUMER__GLOBAL_SLOTS", "1024"),
             ("PULSAR_AUTH_TOKEN", ""),
             ("DEALSCALE_PULSAR_QUEUE_ENABLED", "false"),
-            ("BRIDGE_CALLBACK_BASE_URL", "http://bridge:8000"),
+            ("BRIDGE_CALLBACK_BASE_URL", "http://bridge:8000/"),
             ("BRIDGE_TOKEN_FILE", "/not/a/key"),
             ("BRIDGE_TEST_DATABASE_URL", "x"),
             ("BRIDGE_PUBLISHER_PORT", "tcp://10.0.0.1:8000"),
@@ -123,12 +115,53 @@ fn the_environment_wins_and_a_bridge_name_wins_over_a_plain_one() {
         ]),
     )
     .unwrap();
-    assert_eq!(config.database.url.unwrap().expose(), "postgres://from-a-file/bridge");
+    assert_eq!(config.database.url.as_ref().unwrap().expose(), "postgres://from-a-file/bridge");
     assert_eq!(config.publisher.bind.to_string(), "0.0.0.0:9123");
     assert_eq!(config.webhook.default_url.as_deref(), Some("https://hooks.example/x"));
     assert_eq!(config.webhook.allow_private, ["10.0.0.0/8", "127.0.0.1"]);
     assert_eq!(config.consumer.global_slots, 1024);
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert_eq!(config.callback_base_url().as_deref(), Some("http://bridge:8000"));
+    assert!(!config.route_defaults().queue_enabled);
+    assert!(warnings.is_empty(), "{warnings:?}");
+}
+
+#[test]
+fn workflows_have_urls_of_their_own_in_the_environment() {
+    let files = Files::new();
+    let variables = env(&[
+        ("N8N_WEBHOOK_LEAD_ENRICHMENT", " https://n8n.example/webhook/lead "),
+        ("N8N_WEBHOOK_PORT_SYNC", "http://ports/{workflow_id}"),
+        ("N8N_WEBHOOK_EMPTY", ""),
+        // n8n's own, and what Kubernetes says of a service called n8n-webhook.
+        ("N8N_WEBHOOK_URL", "https://n8n.example/"),
+        ("N8N_WEBHOOK_SERVICE_HOST", "10.0.0.7"),
+        ("N8N_WEBHOOK_SERVICE_PORT_HTTP", "5678"),
+        ("N8N_WEBHOOK_PORT", "tcp://10.0.0.7:5678"),
+        ("N8N_WEBHOOK_PORT_5678_TCP_ADDR", "10.0.0.7"),
+    ]);
+    let (config, warnings) = Config::load(Some(files.config(SAMPLE)), variables).unwrap();
+    let overrides = config.route_defaults().overrides;
+    let mut names: Vec<_> = overrides.keys().map(String::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["LEAD_ENRICHMENT", "PORT_SYNC"]);
+    assert_eq!(overrides["LEAD_ENRICHMENT"], "https://n8n.example/webhook/lead");
+    assert_eq!(warnings.iter().map(|warning| &*warning.place).collect::<Vec<_>>(), ["N8N_WEBHOOK_URL"]);
+    let trusted = config.webhook_client().trusted_hosts;
+    assert!(trusted.contains("ports:80") && trusted.contains("n8n.example:443"), "{trusted:?}");
+    assert!(config.masked().contains("LEAD_ENRICHMENT = \"https://n8n.example/webhook/lead\""));
+}
+
+#[test]
+fn callbacks_come_back_to_the_public_address_unless_n8n_knows_another() {
+    let files = Files::new();
+    let of = |variables: Vec<(&str, &str)>| {
+        let (config, _) = Config::load(Some(files.config(SAMPLE)), env(&variables)).unwrap();
+        config.callback_base_url()
+    };
+    let public = ("BRIDGE_PUBLIC_URL", "https://bridge.example/");
+    assert_eq!(of(vec![public]).as_deref(), Some("https://bridge.example"));
+    let inner = ("BRIDGE_CALLBACK_BASE_URL", "http://publisher:8000/bridge/");
+    assert_eq!(of(vec![public, inner]).as_deref(), Some("http://publisher:8000/bridge"));
 }
 
 #[test]
@@ -166,6 +199,8 @@ algorithm = "rsa"
 [publisher]
 bind = "everywhere"
 max_delay_s = 700000
+result_wait_max_s = 601
+job_page = 1001
 trusted_proxies = ["10.0.0.0/8", "proxy"]
 [encryption]
 master_keys = "one:AAAA two"
@@ -178,6 +213,8 @@ directory_poll_ms = 6000
 [relay]
 batch = 5000000000
 [webhook]
+callback_base_url = "bridge:8000"
+n8n_base_url = "http://user:geheim@n8n"
 allow_private = ["ten"]
 allow_hosts = ["n8n.internal", "n8n.internal:80", "127.0.0.1:5678", "[::1]:1", "http://x", "*.internal", "a/b", ""]
 [retention]
@@ -185,9 +222,8 @@ payloads_days = 8
 [[tenants]]
 id = "acme"
 [[routes]]
-tenant = "No Body"
-workflow = "../x"
-lan = "short"
+tenant = "acme"
+workflow = "x"
 "#;
     insta::assert_snapshot!("faults_of_a_file", files.faults(text, &[]));
 }
@@ -200,6 +236,13 @@ fn every_fault_of_the_environment_is_said_by_its_name() {
         ("BRIDGE_DATABASE__QUEUE_ROWS", "few"),
         ("BRIDGE_WEBHOOK_URL", "http://x"),
         ("BRIDGE_TENANTS__0__ID", "x"),
+        ("BRIDGE_ROUTES__0__LANE", "x"),
+        ("BRIDGE_PUBLISHER__JOB_PAGE", "70000"),
+        ("N8N_WEBHOOK_", "http://x/"),
+        ("N8N_WEBHOOK_LEAD", "x"),
+        ("N8N_WEBHOOK_LEAD_A", "http://{workflow_id}/"),
+        ("N8N_WEBHOOK_LEAD_B", "http://n8n/one"),
+        ("N8N_WEBHOOK_lead-b", "http://n8n/two"),
         ("FASTAPI_BRIDGE_PORT", "http"),
         ("FASTAPI_BRIDGE_WEBHOOK_URL", "https://{workflow_id}.example/x"),
     ];

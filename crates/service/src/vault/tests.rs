@@ -119,3 +119,15 @@ fn a_blob_sealed_long_ago_still_opens() {
     let opened = vault(ONE).open(&Purpose::WebhookSecret(&acme, id), &sealed).unwrap();
     assert_eq!(opened.as_slice(), b"whsec_golden");
 }
+
+#[test]
+fn marks_are_known_again_by_every_loaded_key_and_by_no_other() {
+    let mark = vault(ONE).mark("cursor", b"text");
+    let both = vault(&format!("{TWO},{ONE}"));
+    assert!(both.knows_mark("cursor", b"text", &mark));
+    assert!(both.knows_mark("cursor", b"text", &mark[..16]));
+    assert!(!both.knows_mark("cursor", b"text", &mark[..15]));
+    assert!(!both.knows_mark("cursor", b"other", &mark));
+    assert!(!both.knows_mark("other", b"text", &mark));
+    assert!(!vault(TWO).knows_mark("cursor", b"text", &mark));
+}

@@ -1,6 +1,6 @@
 //! The text of the master keys, as it stands in a file or in the environment.
 
-use super::{Master, aead_key};
+use super::{Master, aead_key, mac_key};
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -36,7 +36,9 @@ pub(super) fn parse(text: &str) -> Result<Vec<Master>, Vec<String>> {
         }
         let bytes = BASE64.decode(key).map(Zeroizing::new);
         match bytes.as_ref().map(|bytes| <&[u8; 32]>::try_from(bytes.as_slice())) {
-            Ok(Ok(bytes)) => masters.push(Master { id: id.to_owned(), key: aead_key(bytes) }),
+            Ok(Ok(bytes)) => {
+                masters.push(Master { id: id.to_owned(), key: aead_key(bytes), mac: mac_key(bytes) });
+            }
             Ok(Err(_)) => faults.push(format!(
                 "master key {id:?} has {} bytes; it needs 32, as from `openssl rand -base64 32`",
                 bytes.map_or(0, |bytes| bytes.len())

@@ -55,6 +55,7 @@ async fn each_change_is_made_once() {
     let t = open().await;
     let (s, a, acme) = (&t.store, &actor(), &tenant());
     let limits = TenantLimits {
+        result_ttl_s: None,
         requests_per_second: Some(0.1),
         burst: Some(7),
         open_executions: Some(3_000_000_000),

@@ -1,19 +1,26 @@
 //! Against a real Postgres, each test in a database of its own. `scripts/test` starts the server and names it.
 
 mod admin;
+mod callbacks;
 mod counts;
 mod directory;
+mod jobs;
 mod keys;
 mod life;
+mod lists;
+mod model;
+mod native;
 mod plans;
 mod release;
 mod removal;
+mod results;
 mod retention;
 mod ring;
+mod routes;
 
 use std::time::Duration;
 
-use bridge_protocol::{ExecutionId, Lane, PayloadHash, TenantId, Time, WorkflowId};
+use bridge_protocol::{Completion, ExecutionId, Lane, Mode, PayloadHash, TenantId, Time, WorkflowId};
 use bytes::Bytes;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use uuid::Uuid;
@@ -78,6 +85,8 @@ pub fn execution() -> NewExecution {
         tenant: tenant(),
         workflow: WorkflowId::parse("orders").unwrap(),
         lane: Lane::Long,
+        mode: Mode::Pulsar,
+        completion: Completion::Response,
         kind: None,
         psh: PayloadHash::of(&payload),
         payload,
@@ -91,6 +100,9 @@ pub fn execution() -> NewExecution {
         handed_off: true,
         decided_by: "default",
         decided_because: "the workflow has no route".to_owned(),
+        on_failure: None,
+        caused_by: None,
+        native: None,
     }
 }
 
@@ -119,6 +131,7 @@ pub fn claim(id: ExecutionId, attempt: u16) -> Claim {
         message_id: "1:2:-1".to_owned(),
         lease: Duration::from_secs(60),
         max_attempts: 3,
+        callback_digest: None,
     }
 }
 
@@ -163,6 +176,15 @@ impl TestStore {
             ClaimAnswer::Claimed(claimed) => *claimed,
             ClaimAnswer::Refused(refusal) => panic!("refused: {refusal:?}"),
         }
+    }
+
+    /// As if the lease, or the time for the callback, had run out long ago, and its timer rang.
+    pub async fn lapse(&self, id: ExecutionId) {
+        self.sql(&format!(
+            "WITH e AS (UPDATE executions SET lease_until = now() - interval '1 hour', due_at = now() WHERE id = '{id}')
+             UPDATE timers SET due_at = now() WHERE execution_id = '{id}'"
+        ))
+        .await;
     }
 
     pub async fn sql(&self, sql: &str) {

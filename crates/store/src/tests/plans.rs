@@ -4,14 +4,17 @@
 use bridge_protocol::Evidence;
 
 use super::*;
-use crate::{Day, accept, cancel, claim as claiming, connect, finish as finishing, reschedule, timers};
+use crate::{
+    Day, accept, callback, cancel, cancel_one, claim as claiming, connect, finish as finishing, reschedule,
+    timers,
+};
 
 async fn connection(t: &TestStore) -> PgConnection {
     connect::connect(&connect::batch_options(&StoreConfig::new(t.url.clone())).unwrap()).await.unwrap()
 }
 
 /// The generic plan, as the batchers' connections use it.
-async fn plan(t: &TestStore, sql: &str, arguments: &str) -> String {
+pub async fn plan(t: &TestStore, sql: &str, arguments: &str) -> String {
     let mut connection = connection(t).await;
     sqlx::raw_sql(AssertSqlSafe(format!("PREPARE p AS {sql}"))).execute(&mut connection).await.unwrap();
     let explained = format!("EXPLAIN (COSTS OFF) EXECUTE p({arguments})");
@@ -20,7 +23,7 @@ async fn plan(t: &TestStore, sql: &str, arguments: &str) -> String {
     lines.join("\n")
 }
 
-fn assert_day_only(plan: &str, day: Day) {
+pub fn assert_day_only(plan: &str, day: Day) {
     let suffix = day.suffix();
     assert!(!plan.contains("Seq Scan on"), "{plan}");
     for word in plan.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
@@ -35,14 +38,19 @@ async fn hot_statements_touch_one_day_by_its_key() {
     let t = accepting().await;
     let day = Day::at(now());
     let keys = "ARRAY['acme'], ARRAY['01a1fb67-1800-7000-8000-000000000000']::uuid[]";
+    let one = "'acme', '01a1fb67-1800-7000-8000-000000000000'";
     let none = |n: usize| vec!["NULL"; n].join(", ");
     let key = format!("using executions_{}_pkey", day.suffix());
     for (sql, arguments) in [
-        (claiming::sql(day), format!("{keys}, {}", none(5))),
-        (finishing::sql(day), format!("{keys}, {}", none(11))),
+        (claiming::sql(day), format!("{keys}, {}", none(6))),
+        (finishing::sql(day), format!("{keys}, {}", none(12))),
         (finishing::now_sql(day), keys.to_owned()),
-        (reschedule::sql(day), format!("{keys}, {}", none(6))),
+        (reschedule::sql(day), format!("{keys}, {}", none(8))),
         (cancel::cancel_sql(day), keys.replace("ARRAY['acme']", "'acme'")),
+        (callback::token_sql(day), format!("{one}, NULL, NULL")),
+        (callback::lock_sql(day), one.to_owned()),
+        (callback::end_sql(day), format!("{one}, {}", none(11))),
+        (cancel_one::end_sql(day), format!("{one}, NULL")),
         (timers::join_sql(day), format!("NULL, {keys}")),
         (timers::move_sql(day), format!("NULL, {keys}, {}", none(3))),
         (timers::end_sql(day), format!("NULL, {keys}, {}", none(2))),
@@ -51,8 +59,10 @@ async fn hot_statements_touch_one_day_by_its_key() {
         assert_day_only(&plan, day);
         assert!(plan.to_lowercase().contains(&key), "not by its key:\n{plan}");
     }
-    let plan = plan(&t, &accept::sql(day), &format!("{keys}, {}", none(16))).await;
-    assert_day_only(&plan, day);
+    let accepting = plan(&t, &accept::sql(day), &format!("{keys}, {}", none(22))).await;
+    assert_day_only(&accepting, day);
+    let repeat = plan(&t, &callback::repeat_sql(day), &format!("{one}, NULL, NULL")).await;
+    assert!(repeat.contains(&format!("using results_{}_pkey", day.suffix())), "{repeat}");
 }
 
 #[tokio::test]

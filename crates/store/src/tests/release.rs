@@ -29,11 +29,11 @@ async fn what_was_parked_becomes_due_and_nothing_else() {
     let why = Why::Retry { claim_id: first.claim_id, http_status: None, error: None };
     put_off(&t, &retrying, 1, why).await;
 
-    assert_eq!(t.store.release_tenant(&tenant()).await.unwrap(), 1);
+    assert_eq!(t.store.release_held(&tenant(), None, None).await.unwrap(), 1);
     assert_eq!(t.number("SELECT count(*) FROM timers WHERE due_at <= now()").await, 1);
     let due = format!("SELECT count(*) FROM timers WHERE due_at <= now() AND execution_id = '{}'", parked.id);
     assert_eq!(t.number(&due).await, 1);
-    assert_eq!(t.store.release_tenant(&tenant()).await.unwrap(), 0, "done already");
+    assert_eq!(t.store.release_held(&tenant(), None, None).await.unwrap(), 0, "done already");
     t.assert_every_live_execution_has_its_timer().await;
     t.claimed(claim(parked.id, 1)).await;
 }
@@ -52,7 +52,8 @@ async fn many_are_released_in_batches_beside_what_stays() {
            INSERT INTO timers SELECT * FROM e")
         .await;
     let acme = tenant();
-    let (one, two) = tokio::join!(t.store.release_tenant(&acme), t.store.release_tenant(&acme));
+    let (one, two) =
+        tokio::join!(t.store.release_held(&acme, None, None), t.store.release_held(&acme, None, None));
     // Two consumers see a tenant resume at the same moment.
     assert_eq!(one.unwrap() + two.unwrap(), 1203);
     assert_eq!(t.number("SELECT count(*) FROM timers WHERE due_at <= now()").await, 1203);

@@ -1,6 +1,6 @@
 //! The end of a tenant.
 
-use bridge_protocol::{Evidence, Reason, State, TimerDecision};
+use bridge_protocol::{Evidence, Reason, Route, RouteName, State, TimerDecision};
 use chrono::TimeDelta;
 use tokio_util::sync::CancellationToken;
 
@@ -51,7 +51,8 @@ async fn furnish(t: &TestStore, tenant: &str, digest: u8) {
     s.reschedule(retry, PATIENCE).await.unwrap();
     let second = Claim { tenant: name.clone(), ..claim(lives[0].id, 2) };
     t.claimed(second.clone()).await;
-    let result = ResultBody { content_type: None, body: Bytes::from_static(b"ok"), truncated: false };
+    let result =
+        ResultBody { content_type: None, body: Bytes::from_static(b"ok"), truncated: false, data_key: None };
     let ending = Ending::Succeeded { evidence: Evidence::Response, result: Some(result) };
     assert_eq!(s.finish(finish(&second, ending), PATIENCE).await.unwrap(), Finished::Done);
     let dead = finish(&lives[1], Ending::DeadLettered(Reason::AttemptsExhausted));
@@ -70,6 +71,10 @@ async fn furnish(t: &TestStore, tenant: &str, digest: u8) {
     s.put_webhook_credential(a, name, "crm", "basic", vec![1]).await.unwrap();
     s.add_usage(&[(name.clone(), 5, 5)]).await.unwrap();
     s.create_credential(a, &credential(&format!("svc_{tenant}"), &[tenant], digest)).await.unwrap();
+    s.put_route(a, name, &RouteName::Default, &Route::default()).await.unwrap();
+    s.put_hold(a, &routes::hold(tenant, "h1")).await.unwrap();
+    s.create_job(a, &jobs::new_job(tenant)).await.unwrap();
+    t.sql(&format!("INSERT INTO follow_ups VALUES ('{tenant}', '{}')", lives[1].id)).await;
 }
 
 #[tokio::test]
@@ -98,11 +103,15 @@ async fn removal_takes_every_row_of_the_tenant_and_none_of_another() {
     t.assert_every_live_execution_has_its_timer().await;
 
     let revision = s.directory_revision().await.unwrap();
+    let known = s.routing(0).await.unwrap();
     let done = s.remove_tenant(a, acme).await.unwrap();
     assert_eq!((done.outcome, done.revision), (Outcome::Changed, revision + 1));
     let removed = done.value;
     assert_eq!((removed.executions, removed.payloads, removed.results), (3, 3, 1));
     assert_eq!((removed.credentials, removed.data_keys), (1, 1));
+    let routing = s.routing(known.revision).await.unwrap();
+    assert!(routing.whole, "nothing is left to say that the routes are gone");
+    assert_eq!((routing.routes.len(), routing.holds.len()), (1, 1));
     let left = rows_of(&t, "acme").await;
     assert!(left.iter().all(|(_, count)| *count == 0), "{left:?}");
     assert_eq!(rows_of(&t, "umbra").await, other);

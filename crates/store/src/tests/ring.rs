@@ -61,7 +61,7 @@ async fn a_lapsed_lease_ends_its_attempt_and_fences_its_holder() {
     })
     .await;
     assert_eq!(rung.publish[0].1, 2);
-    let ending = Ending::Failed(Reason::UnknownOutcome);
+    let ending = Ending::Failed { reason: Reason::UnknownOutcome, result: None };
     let late = t.store.finish(finish(&lost, ending), PATIENCE).await.unwrap();
     assert_eq!(late, crate::Finished::LostFence(Some(State::Retrying)));
     assert_eq!(t.claimed(claim(new.id, 2)).await.attempt, 2);

@@ -232,7 +232,7 @@ impl Work<'_> {
         let body = json!({
             "name": wanted.name, "kind": wanted.kind, "tenants": [tenant], "scopes": wanted.scopes,
         });
-        let made = self.api.post::<Client>("/pulsar/clients", body.to_string()).await?.read;
+        let made = self.api.post::<Client>("/pulsar/clients", &[], body.to_string()).await?.read;
         let text = match (&made.api_key, Credential::of(&made, self.api)) {
             (Some(key), _) => format!("{key}\n"),
             (None, Some(credential)) => format!("{:#}\n", credential.import()),

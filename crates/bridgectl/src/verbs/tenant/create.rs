@@ -126,7 +126,7 @@ fn unseen(failure: Failure, record: &Tenant) -> Failure {
 
 async fn n8n_client(api: &Api, tenant: &TenantId) -> Result<Client, Failure> {
     let body = json!({ "name": "n8n", "kind": "service_account", "tenants": [tenant], "scopes": N8N_SCOPES });
-    Ok(api.post::<Client>("/pulsar/clients", body.to_string()).await?.read)
+    Ok(api.post::<Client>("/pulsar/clients", &[], body.to_string()).await?.read)
 }
 
 struct Made<'a> {

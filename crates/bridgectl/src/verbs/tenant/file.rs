@@ -48,6 +48,7 @@ struct LimitsText {
     burst: Option<u64>,
     open_executions: Option<u64>,
     payload_bytes_per_day: Option<u64>,
+    result_ttl_s: Option<u64>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -102,6 +103,7 @@ pub fn parse(text: &str) -> Result<Vec<Wanted>, String> {
             burst: limits.burst,
             open_executions: limits.open_executions,
             payload_bytes_per_day: limits.payload_bytes_per_day,
+            result_ttl_s: limits.result_ttl_s,
         });
         let clients = entry.clients.or_else(|| text.defaults.clients.clone()).unwrap_or_default();
         let clients = clients.into_iter().map(|client| client.checked(name, &mut faults)).collect();

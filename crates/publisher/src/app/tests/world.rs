@@ -7,7 +7,8 @@ use axum::body::Body;
 use axum::response::Response;
 use bridge_access::AccessConfig;
 use bridge_bus::{BusConfig, Producers};
-use bridge_protocol::{Keyring, Scope, Scopes, TenantId, Time};
+use bridge_fire::Webhooks;
+use bridge_protocol::{Defaults, Keyring, Scope, Scopes, TenantId, Time};
 use bridge_service::clock::{ManualClock, entropy};
 use bridge_service::directory::{Credential, IssuerKey, Snapshot, Tenant};
 use bridge_service::health::Weight;
@@ -15,6 +16,7 @@ use bridge_service::key_pair::KeyPair;
 use bridge_service::payload_key::DataKey;
 use bridge_service::signing_gate::SigningGate;
 use bridge_store::{CredentialKind, StoreConfig, TenantLimits, TenantState};
+use bridge_webhook::{BreakerConfig, Breakers, SlotLimits, Slots, WebhookClient, WebhookConfig};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
@@ -102,8 +104,13 @@ pub async fn world(setup: Setup) -> World {
         lifetime: Duration::from_secs(60),
         clock: clock.clone(),
     });
-    let routes =
-        RouteTable::new("http://n8n.example/webhook/{workflow_id}".into(), Vec::new(), true, false).unwrap();
+    let n8n =
+        Defaults { default_url: "http://n8n.example/webhook/{workflow_id}".into(), ..Defaults::default() };
+    // As the daemon does at its start.
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    let client = WebhookClient::new(WebhookConfig::default()).unwrap();
+    let guard = client.guard().clone();
+    let routing = Routing::fixed(store.clone(), n8n).unwrap();
     let health = Health::default();
     health.slot("postgres", Weight::Essential, None);
     let app = Arc::new(App {
@@ -114,11 +121,28 @@ pub async fn world(setup: Setup) -> World {
         failed_logins: Throttle::per_minute(setup.token_requests_per_minute),
         credential_changes: Throttle::per_minute(2),
         at_rest: setup.at_rest,
+        members: Members::new(store.clone()),
         store,
-        directory,
+        directory: directory.clone(),
         vault,
         handoff: Handoff::new(outbound, InFlight::default(), 1, TaskTracker::new()),
-        routes: Arc::new(ArcSwap::from_pointee(routes)),
+        native: Native {
+            hooks: Webhooks {
+                routes: routing.table(),
+                directory: directory.clone(),
+                slots: Slots::new(SlotLimits::default(), Breakers::new(BreakerConfig::default())),
+                client,
+                clock: clock.clone(),
+            },
+            lease_margin: Duration::from_secs(30),
+            write_patience: Duration::from_millis(300),
+            tasks: TaskTracker::new(),
+            hard: CancellationToken::new(),
+        },
+        waiters: Waiters::new(10, CancellationToken::new()),
+        routes: routing.table(),
+        routing,
+        guard,
         names: TopicNames::default(),
         clock,
         budget: Budget::new(setup.inflight, 10_000_000),
@@ -128,7 +152,13 @@ pub async fn world(setup: Setup) -> World {
             batch_rows: 3,
             max_delay: Duration::from_secs(60),
             accept_patience: Duration::from_millis(300),
+            result_bytes: 1000,
+            result_wait: Duration::from_millis(100),
+            callbacks: true,
+            payload_retention: Duration::from_secs(7 * 24 * 3600),
             patience: Duration::from_secs(30),
+            job_page: 10,
+            job_per_second: 50.0,
             token_lifetime: Duration::from_secs(900),
         },
         public_url: String::new(),
@@ -147,6 +177,7 @@ fn snapshot() -> Snapshot {
         burst: Some(3),
         open_executions: None,
         payload_bytes_per_day: Some(10),
+        result_ttl_s: None,
     };
     for (id, state, limits) in [
         ("acme", TenantState::Active, TenantLimits::default()),

@@ -1,0 +1,35 @@
+//! The URLs of webhooks: templates with the workflow's id in them.
+
+use url::Url;
+
+pub(crate) const PLACEHOLDER: &str = "{workflow_id}";
+const LONGEST: usize = 2000;
+
+/// Every character of a workflow id may stand in a path as it is.
+pub(crate) fn fill(template: &str, workflow: &str) -> String {
+    template.replace(PLACEHOLDER, workflow)
+}
+
+/// The workflow's name may choose the path, never the host that is called.
+pub fn check_webhook_url(template: &str) -> Result<(), String> {
+    let filled = |id: &str| Url::parse(&fill(template, id));
+    let (Ok(one), Ok(other)) = (filled("a"), filled("b")) else {
+        return Err(
+            "is not a URL; write it whole, for example https://n8n.example.com/webhook/{workflow_id}"
+                .to_owned(),
+        );
+    };
+    if !matches!(one.scheme(), "http" | "https") || one.host().is_none() {
+        return Err("must start with http:// or https:// and name a host".to_owned());
+    }
+    if one.origin() != other.origin() {
+        return Err(format!("may hold {PLACEHOLDER} in its path and query only"));
+    }
+    if !one.username().is_empty() || one.password().is_some() {
+        return Err("must not hold a user name or a password; use a credential".to_owned());
+    }
+    if template.len() > LONGEST {
+        return Err(format!("must be {LONGEST} bytes or less"));
+    }
+    Ok(())
+}

@@ -1,0 +1,363 @@
+//! Native mode: the publisher fires the webhook itself and answers with what came back. Nothing travels through the
+//! broker, and nothing is tried twice.
+//!
+//! The execution is born running with a lease. Whatever happens to this process after that, the execution's timer ends
+//! it as failed with an unknown outcome; so nothing that was accepted is ever without an end.
+
+use std::time::Duration;
+
+use bridge_fire::{Aim, Attempt, Fence, Next, Settlement, Webhooks};
+use bridge_protocol::{ExecutionId, Reason, State, TenantId};
+use bridge_service::Problem;
+use bridge_service::clock::entropy;
+use bridge_service::failpoint::hit;
+use bridge_store::{Ending, Finished, NativeClaim, ResultBody};
+use bridge_webhook::{FireResult, Slot};
+use bytes::Bytes;
+use http::StatusCode;
+use rand::Rng;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::accept::{self, Candidate, Fate, refused};
+use crate::answer::Published;
+use crate::app::{App, AppState};
+use crate::budget::Share;
+use crate::results::{self, Outcome};
+use crate::routes::publish::waited;
+use crate::sealing::seal;
+use crate::waiters::Place;
+
+/// How long a request waits for a place at its webhook before it goes through the queue.
+const SLOT_WAIT: Duration = Duration::from_secs(1);
+
+pub struct Native {
+    pub hooks: Webhooks,
+    /// A lease is the webhook's time limit and this.
+    pub lease_margin: Duration,
+    /// How long an end is written again while Postgres is away.
+    pub write_patience: Duration,
+    /// What is fired goes on to its end, also when its caller hangs up or the publisher leaves.
+    pub tasks: TaskTracker,
+    /// Unless the time to leave is over.
+    pub hard: CancellationToken,
+}
+
+/// The largest payload that is fired natively.
+const LARGEST: usize = 256 << 10;
+
+/// A place at the webhook. Taken before anything is written: then it is fired at once.
+struct Ready {
+    aim: Aim,
+    slot: Slot,
+}
+
+/// An attempt that was made and written down.
+struct Fired {
+    outcome: Outcome,
+    /// What was not written, and why.
+    warning: Option<String>,
+}
+
+/// What became of the accept, and of the attempt when there was one.
+type Done = (Candidate, Fate, Option<Fired>);
+
+/// Publishes a request whose route is native. `place`: for a repeat of one that is still being fired.
+pub async fn publish(
+    app: &AppState,
+    mut candidate: Candidate,
+    share: Share,
+    place: Option<(Place, Instant)>,
+) -> Result<Published, Problem> {
+    let ready = match app.native.ready(&candidate).await {
+        Ok(ready) => ready,
+        Err(why) => {
+            metrics::counter!("bridge_native_total", "outcome" => "queued").increment(1);
+            candidate.queue_instead(app, &why);
+            let (candidate, fate) = accept::one(app, candidate, share).await?;
+            let published = Published::new(app, candidate, fate).await?;
+            return Ok(waited(app, published, place).await);
+        }
+    };
+    let (tenant, longest) = (candidate.publish.tenant.clone(), ready.aim.target.timeout);
+    let (candidate, fate, fired) = on_its_own(app, candidate, ready, share).await?;
+    let repeated = matches!(fate, Fate::Replayed(_));
+    let mut published = Published::new(app, candidate, fate).await?;
+    if let Some(Fired { outcome, warning }) = fired {
+        published.warnings.extend(warning);
+        published.end(outcome);
+    } else if repeated {
+        // The first request's answer is this one's too.
+        let deadline = Instant::now() + longest.min(app.limits.result_wait);
+        let place = match place {
+            Some(place) => Some(place),
+            None => Some((app.waiters.place()?, deadline)),
+        };
+        published = waited(app, published, place).await;
+    }
+    match failure(&tenant, &published) {
+        Some(problem) => Err(problem),
+        None => Ok(published),
+    }
+}
+
+impl Native {
+    /// # Errors
+    /// Why it cannot be fired here and now. Nothing is lost by that: the queue takes it.
+    async fn ready(&self, candidate: &Candidate) -> Result<Ready, String> {
+        let publish = &candidate.publish;
+        // Its share of the memory is held until the webhook has answered: a few of the largest would take it all.
+        if publish.payload.len() > LARGEST {
+            return Err(format!("the payload has more than {LARGEST} bytes"));
+        }
+        let aim = self
+            .hooks
+            .aim(&publish.tenant, publish.workflow.clone(), candidate.decision.lane)
+            .map_err(|_| "the route's webhook_url is not a URL".to_owned())?;
+        if let Some(bar) = self.hooks.bar(&publish.tenant, &aim) {
+            return Err(bar.to_string());
+        }
+        let deadline = Instant::now() + SLOT_WAIT;
+        match self.hooks.slot(&aim, deadline).await {
+            Ok(slot) => Ok(Ready { aim, slot }),
+            Err(none) => Err(none.to_string()),
+        }
+    }
+}
+
+/// To its end, whether or not the caller stays.
+async fn on_its_own(
+    app: &AppState,
+    candidate: Candidate,
+    ready: Ready,
+    share: Share,
+) -> Result<Done, Problem> {
+    let (own, hard) = (app.clone(), app.native.hard.clone());
+    let work = async move { hard.run_until_cancelled(run(&own, candidate, ready, share)).await };
+    match app.native.tasks.spawn(work.in_current_span()).await {
+        Ok(Some(done)) => done,
+        Ok(None) => Err(cut_off()),
+        Err(error) => {
+            tracing::error!(%error, "a native execution failed in an unforeseen way; its timer ends it");
+            Err(Problem::internal())
+        }
+    }
+}
+
+/// Accept, fire, record. From the accept on every way out leaves an execution that its timer ends.
+async fn run(app: &App, mut candidate: Candidate, ready: Ready, mut share: Share) -> Result<Done, Problem> {
+    let plain = candidate.publish.payload.clone();
+    // The request is a copy.
+    share.grow_by(plain.len())?;
+    seal(app, std::slice::from_mut(&mut candidate), &mut share).await?;
+    let lease = ready.aim.target.timeout + app.native.lease_margin;
+    let claim = NativeClaim { claim_id: random_id(), lease };
+    candidate.native = Some(claim.clone());
+    // From before the accept, so never later than the end that Postgres writes down.
+    let lease_ends = Instant::now() + lease;
+    let accepted = app.store.accept(candidate.row(app), app.limits.accept_patience).await.map_err(refused)?;
+    hit("native.accepted");
+    let fate = candidate.settle(accepted);
+    if !matches!(fate, Fate::New) {
+        return Ok((candidate, fate, None));
+    }
+    let settlement = fire(app, &candidate, ready, plain, lease_ends).await;
+    hit("native.fired");
+    let fired = record(app, &candidate, claim.claim_id, settlement, lease_ends).await?;
+    hit("native.finished");
+    drop(share);
+    Ok((candidate, fate, Some(fired)))
+}
+
+async fn fire(
+    app: &App,
+    candidate: &Candidate,
+    ready: Ready,
+    payload: Bytes,
+    lease_ends: Instant,
+) -> Settlement {
+    let Ready { aim, slot } = ready;
+    // Its timer must not end it while a request is under way that was sent within the lease.
+    if lease_ends.saturating_duration_since(Instant::now()) < aim.target.timeout {
+        return Settlement::failed(Reason::AttemptsExhausted, "accepting it took too long; nothing was sent");
+    }
+    let publish = &candidate.publish;
+    let attempt = Attempt {
+        tenant: &publish.tenant,
+        execution: candidate.id,
+        workflow: &publish.workflow,
+        lane: candidate.decision.lane,
+        attempt: 1,
+        accepted_at: app.clock.now(),
+        metadata: publish.metadata.as_deref(),
+        traceparent: candidate.traceparent(),
+        callback_url: None,
+    };
+    match Box::pin(app.native.hooks.fire(&attempt, &aim, slot, payload)).await {
+        Ok(fired) => with_answer(Settlement::once(&fired, &aim.target, app.limits.result_bytes), fired, app),
+        Err(bar) => Settlement::failed(Reason::AttemptsExhausted, &format!("nothing was sent: {bar}")),
+    }
+}
+
+/// The caller's is the webhook's answer, also when it is a refusal.
+fn with_answer(mut settlement: Settlement, fired: FireResult, app: &App) -> Settlement {
+    if let Next::End(Ending::Failed { result: result @ None, .. }) = &mut settlement.next
+        && let FireResult::Answered(answer) = fired
+        && !answer.body.is_empty()
+    {
+        let kept = answer.body.len().min(app.limits.result_bytes);
+        *result = Some(ResultBody {
+            content_type: answer.content_type,
+            truncated: answer.truncated || kept < answer.body.len(),
+            body: answer.body.slice(..kept),
+            data_key: None,
+        });
+    }
+    settlement
+}
+
+/// The end is written; who reads the answer here has it in any case.
+async fn record(
+    app: &App,
+    candidate: &Candidate,
+    claim_id: Uuid,
+    mut settlement: Settlement,
+    lease_ends: Instant,
+) -> Result<Fired, Problem> {
+    let (id, tenant) = (candidate.id, &candidate.publish.tenant);
+    let mut fired = Fired { outcome: outcome(app, &settlement), warning: None };
+    if let Some(result) = result_of(&mut settlement) {
+        fired.outcome.put(&result.body, result.content_type.clone(), result.truncated);
+        match results::at_rest(app, tenant, id, result.clone()).await {
+            Ok(sealed) => *result = sealed,
+            Err(problem) => {
+                // The end counts more than its result; in the clear it is never stored.
+                forget_result(&mut settlement);
+                fired.warning = Some(format!("the result is not kept: {}", problem.detail()));
+            }
+        }
+    }
+    let state = fired.outcome.state;
+    let reason = fired.outcome.reason.clone().unwrap_or_default();
+    tracing::info!(
+        execution_id = %id, tenant_id = %tenant, workflow_id = %candidate.publish.workflow, %state, reason,
+        status = fired.outcome.http_status, error = fired.outcome.error.as_deref(), "native execution ended"
+    );
+    let fence = Fence { tenant: tenant.clone(), id, attempt: 1, claim_id };
+    // Beyond the lease the timer has the word.
+    let patience =
+        app.native.write_patience.min(lease_ends.saturating_duration_since(Instant::now()).max(SLOT_WAIT));
+    match settlement.write(&app.store, fence, patience).await {
+        Ok(Finished::Done) => {
+            metrics::counter!("bridge_native_total", "outcome" => state.as_str()).increment(1);
+            app.waiters.ended(tenant, id);
+        }
+        Ok(Finished::LostFence(now)) => {
+            metrics::counter!("bridge_native_total", "outcome" => "lost").increment(1);
+            tracing::warn!(execution_id = %id, tenant_id = %tenant, state = ?now, "a native execution was ended by somebody else while it was fired");
+            return Err(lost(id, now));
+        }
+        Err(error) => {
+            metrics::counter!("bridge_native_total", "outcome" => "unwritten").increment(1);
+            tracing::error!(
+                error = &error as &dyn std::error::Error, execution_id = %id, tenant_id = %tenant,
+                "the end of a native execution could not be written; its timer ends it with an unknown outcome"
+            );
+            fired.warning = Some(UNWRITTEN.to_owned());
+        }
+    }
+    Ok(fired)
+}
+
+const UNWRITTEN: &str = "the webhook answered, but the database did not take its end: it will be shown as failed with \
+                         an unknown outcome";
+
+fn outcome(app: &App, settlement: &Settlement) -> Outcome {
+    let (state, evidence, reason) = match &settlement.next {
+        Next::End(Ending::Succeeded { evidence, .. }) => (State::Succeeded, Some(*evidence), None),
+        Next::End(Ending::Failed { reason, .. }) => (State::Failed, None, Some(*reason)),
+        // Not made by `once` and `failed`.
+        Next::End(Ending::DeadLettered(reason)) => (State::DeadLettered, None, Some(*reason)),
+        _ => (State::Running, None, None),
+    };
+    Outcome {
+        state,
+        evidence,
+        attempt: 1,
+        result: None,
+        content_type: None,
+        encoding: None,
+        truncated: false,
+        error: settlement.error.clone(),
+        reason: reason.map(|reason| reason.as_str().to_owned()),
+        http_status: settlement.http_status,
+        n8n_execution_id: settlement.n8n_execution_id.clone(),
+        finished_at: Some(app.clock.now()),
+    }
+}
+
+fn result_of(settlement: &mut Settlement) -> Option<&mut ResultBody> {
+    match &mut settlement.next {
+        Next::End(Ending::Succeeded { result, .. } | Ending::Failed { result, .. }) => result.as_mut(),
+        _ => None,
+    }
+}
+
+fn forget_result(settlement: &mut Settlement) {
+    if let Next::End(Ending::Succeeded { result, .. } | Ending::Failed { result, .. }) = &mut settlement.next
+    {
+        *result = None;
+    }
+}
+
+/// What a caller of a native route is told when the webhook did not do what was asked.
+fn failure(tenant: &TenantId, published: &Published) -> Option<Problem> {
+    let outcome = published.outcome.as_ref().filter(|outcome| outcome.state != State::Succeeded)?;
+    let id = published.execution_id;
+    let error = outcome.error.as_deref().unwrap_or("it did not succeed");
+    let unknown = outcome.reason.as_deref() == Some(Reason::UnknownOutcome.as_str());
+    tracing::debug!(execution_id = %id, tenant_id = %tenant, state = %outcome.state, "a native caller is told of a failure");
+    let problem = if unknown {
+        let detail = format!(
+            "execution {id}: {error}. Whether the workflow ran is not known; look in n8n before you publish it again"
+        );
+        Problem::new(StatusCode::GATEWAY_TIMEOUT, "webhook-timeout", "No answer from the webhook", detail)
+    } else {
+        let detail =
+            format!("execution {id}: {error}. Nothing is tried again; publish it anew when that is mended");
+        Problem::new(StatusCode::BAD_GATEWAY, "webhook-failed", "The webhook failed", detail)
+    };
+    let problem = problem.about(id);
+    Some(match outcome.http_status {
+        Some(status) => problem.with_http_status(status),
+        None => problem,
+    })
+}
+
+fn lost(id: ExecutionId, state: Option<State>) -> Problem {
+    let name = state.map_or("gone", State::as_str);
+    let detail = format!(
+        "execution {id} was ended as {name} while its webhook was at work; what the workflow did meanwhile is not recorded"
+    );
+    let problem = Problem::new(StatusCode::CONFLICT, "already-ended", "Already ended", detail).about(id);
+    match state {
+        Some(state) => problem.with_state(name, state.allowed()),
+        None => problem,
+    }
+}
+
+fn cut_off() -> Problem {
+    let detail = "the publisher is leaving and could not wait for the webhook; repeat the request with an idempotency_key, \
+                  which tells what became of this one";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "Stopping", detail)
+        .retry_after(Duration::from_secs(1))
+}
+
+fn random_id() -> Uuid {
+    let mut bytes = [0; 16];
+    entropy().fill_bytes(&mut bytes);
+    uuid::Builder::from_random_bytes(bytes).into_uuid()
+}
