@@ -5,7 +5,9 @@
 #   BRIDGE_BENCH_PROFILE   cargo profile (release)
 #   BRIDGE_BENCH_SECONDS   length of each closed-loop phase (10)
 #   BRIDGE_BENCH_TENANTS   tenants of phase D, which compares many to one (1000)
-#   BRIDGE_BENCH_PHASES    which phases to run (ABCD)
+#   BRIDGE_BENCH_HISTORY   executions of phase E, which compares look-ups among them to those among 10,000 (10000000;
+#                          they take about a kilobyte each)
+#   BRIDGE_BENCH_PHASES    which phases to run (ABCDF); E comes on top, and takes minutes and gigabytes
 set -euo pipefail
 # shellcheck source=scripts/lib/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../scripts/lib/common.sh"
@@ -15,7 +17,8 @@ set -euo pipefail
 profile=${BRIDGE_BENCH_PROFILE:-release}
 seconds=${BRIDGE_BENCH_SECONDS:-10}
 tenants=${BRIDGE_BENCH_TENANTS:-1000}
-phases=${BRIDGE_BENCH_PHASES:-ABCD}
+history=${BRIDGE_BENCH_HISTORY:-10000000}
+phases=${BRIDGE_BENCH_PHASES:-ABCDF}
 state=$repo/.bridge/bench
 out=$state/run
 bin=${CARGO_TARGET_DIR:-$repo/target}/${profile/#dev/debug}
@@ -116,7 +119,7 @@ start_bridge() {
     die "the publisher is not ready" "$(curl -s -m 2 "$url/health/ready" || true)"
   }
   bridgectl tenant create dealscale --no-client
-  bridgectl client create bench --tenant dealscale --kind api-key --scopes publish,read --out "$out/token"
+  bridgectl client create bench --tenant dealscale --kind api-key --scopes publish,read,result --out "$out/token"
   token=$(cat "$out/token")
   start_consumer
   sample idle publisher consumer
@@ -146,7 +149,7 @@ commits() {
 load() {
   local name=$1
   shift
-  BRIDGE_TOKEN=$token "$bin/bridge-bench" load --url "$url" --count "$most" --ids "$out/$name.ids" \
+  BRIDGE_TOKEN=$token "$bin/bridge-bench" load --url "$url" --count "${count:-$most}" --ids "$out/$name.ids" \
     --json "$out/$name.json" "$@" | sed "s/^/       /"
 }
 
@@ -200,12 +203,54 @@ measure_tenants() {
   (umask 077 && grep -rhoE 'npb_[a-z0-9]{12}_[A-Za-z0-9_-]{43}' "$out/tenants" >"$out/tokens")
   step "D: $(wc -l <"$out/tokens") tenants in $((SECONDS - since)) s; 64 connections, one tenant and all of them in turn, twice $seconds s each, the consumer stopped"
   stop_pid "$(pid consumer)" TERM 100 || die "the consumer does not stop"
+  # Each tenant's producer is opened at its first message, and that is not what is compared.
+  count=$((2 * tenants)) load first --connections 64 --tokens "$out/tokens"
   in_turn accept
   start_consumer
-  verify tenants accept-one-1 accept-many-1 accept-one-2 accept-many-2
+  verify tenants first accept-one-1 accept-many-1 accept-one-2 accept-many-2
   step "D: the same, published and fired"
   in_turn chain
   verify tenants-chain chain-one-1 chain-many-1 chain-one-2 chain-many-2
+}
+
+# The same questions among 10,000 executions and among many more, thirty days of them.
+measure_history() {
+  local few=10000
+  bridgectl tenant create history-0 --no-client
+  bridgectl client create look --tenant history-0 --kind api-key --scopes read --out "$out/look.token"
+  echo "$few and $history" >"$out/history.sizes"
+  seed "$few"
+  look few
+  seed "$((history - few))"
+  look many
+}
+
+seed() {
+  step "E: seeding $1 executions"
+  "$(postgres_bin)/psql" -qX -v ON_ERROR_STOP=1 -v "count=$1" -v days=30 -v prefix=history- "$DATABASE_URL" \
+    -f "$repo/bench/history.sql" >>"$out/setup.log" 2>&1 || die "seeding failed" "$(tail -n 5 "$out/setup.log")"
+}
+
+look() {
+  step "E: statuses and lists"
+  "$(postgres_bin)/psql" -qXAt "$DATABASE_URL" -c "select id from (select id from executions
+    where tenant_id = 'history-0' limit 100000) e order by random() limit 1000" >"$out/look.ids"
+  BRIDGE_TOKEN=$(cat "$out/look.token") "$bin/bridge-bench" look --url "$url" --ids "$out/look.ids" \
+    --json "$out/look-$1.json" | sed "s/^/       /"
+}
+
+measure_waiters() {
+  step "F: 5,000 callers wait for the results of 1,000 executions"
+  stop_pid "$(pid consumer)" TERM 100 || die "the consumer does not stop"
+  count=1000 load waited --connections 32
+  BRIDGE_TOKEN=$token "$bin/bridge-bench" wait --url "$url" --accepted "$out/waited.ids" --pid "$(pid publisher)" \
+    --measured "$out/wait-rest.json" --json "$out/wait.json" >"$out/wait.txt" 2>&1 &
+  local waiting=$!
+  wait_until 60 test -e "$out/wait-rest.json" || die "the callers were not measured" "$(cat "$out/wait.txt")"
+  start_consumer
+  wait "$waiting" || die "the callers got no answers" "$(cat "$out/wait.txt")"
+  sed "s/^/       /" "$out/wait.txt"
+  verify waited waited
 }
 
 in_turn() {
@@ -221,7 +266,9 @@ measure() {
   case $phases in *B*) measure_chain ;; esac
   case $phases in *C*) measure_open_loop ;; esac
   sample after publisher consumer
+  case $phases in *F*) measure_waiters ;; esac
   case $phases in *D*) measure_tenants ;; esac
+  case $phases in *E*) measure_history ;; esac
 }
 
 finish() {
@@ -237,10 +284,14 @@ finish() {
   [ "$code" = 0 ] || warn "the run ended early; its files are in $out"
 }
 
+# A fault is told in one line.
+export RUST_BACKTRACE=0
+# Phase F opens 5,000 connections.
+ulimit -Sn "$(ulimit -Hn)"
 build
 rm -rf "$out"
 mkdir -p "$out"
-url='' consumer=0
+url='' consumer=0 count=''
 trap finish EXIT
 start_parts
 configure

@@ -5,11 +5,13 @@ mod clock;
 mod endpoint;
 mod latency;
 mod load;
+mod look;
 mod loopback;
 mod record;
 mod report;
 mod sample;
 mod verify;
+mod wait;
 
 use std::process::ExitCode;
 
@@ -31,6 +33,10 @@ enum Command {
     Load(load::Args),
     /// Find each accepted id among the delivered ones, or in the bridge itself
     Verify(verify::Args),
+    /// Ask for statuses and lists, one at a time, and measure each kind
+    Look(look::Args),
+    /// Let thousands of callers wait for results, and measure the publisher meanwhile
+    Wait(wait::Args),
     /// Write down memory and processor time of named processes
     Sample(sample::Args),
     /// Print one table from the files that a run left behind
@@ -47,6 +53,8 @@ fn main() -> anyhow::Result<ExitCode> {
             Command::Endpoint(args) => endpoint::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Load(args) => load::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Verify(args) => verify::run(args).await,
+            Command::Look(args) => look::run(args).await.map(|()| ExitCode::SUCCESS),
+            Command::Wait(args) => wait::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Sample(args) => sample::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Report(args) => report::run(&args),
         }

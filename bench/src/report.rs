@@ -8,7 +8,7 @@ use anyhow::Context;
 use serde::de::DeserializeOwned;
 
 use crate::sample::Sample;
-use crate::{load, verify};
+use crate::{load, look, verify, wait};
 
 mod table;
 
@@ -21,6 +21,9 @@ const AIM_FIRE_COMMITS: f64 = 15.0;
 const AIM_RESIDENT_MIB: f64 = 64.0;
 const AIM_MANY_TENANTS: f64 = 0.9;
 const AIM_TENANTS_SECONDS: f64 = 120.0;
+const AIM_LOOK: f64 = 1.5;
+const AIM_WAITERS_MIB: f64 = 200.0;
+const AIM_WAITERS_PERCENT: f64 = 10.0;
 
 /// Reads what bench/run.sh wrote into one directory.
 #[derive(clap::Args)]
@@ -40,6 +43,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     chain(&files, &mut table, commits.per_second)?;
     open_loop(&files, &mut table, one.latency_ms)?;
     tenants(&files, &mut table)?;
+    history(&files, &mut table)?;
+    waiters(&files, &mut table)?;
     processes(&files, &mut table)?;
     println!("{table}");
     accounting(&files)
@@ -129,6 +134,48 @@ fn tenants(files: &Files<'_>, table: &mut Table) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// E: the same questions among few executions and among many.
+fn history(files: &Files<'_>, table: &mut Table) -> anyhow::Result<()> {
+    if !files.has("look-many.json") {
+        return Ok(());
+    }
+    let few: look::Summaries = files.json("look-few.json")?;
+    let many: look::Summaries = files.json("look-many.json")?;
+    let sizes = files.text("history.sizes")?;
+    table.row(&format!("E: medians among {} executions", sizes.trim()), "", "", "");
+    for (kind, many) in &many {
+        let few = few.get(kind).with_context(|| format!("{kind} was measured only once"))?;
+        let ms = |micros: u64| micros as f64 / 1000.0;
+        let ratio = many.p50 as f64 / few.p50.max(1) as f64;
+        table.row(
+            &format!("E: {kind}"),
+            format!("{:.2} ms / {:.2} ms", ms(few.p50), ms(many.p50)),
+            &format!("{ratio:.2}"),
+            &aim(format!("<= {AIM_LOOK}"), ratio <= AIM_LOOK),
+        );
+    }
+    Ok(())
+}
+
+/// F: callers that wait for results.
+fn waiters(files: &Files<'_>, table: &mut Table) -> anyhow::Result<()> {
+    if !files.has("wait.json") {
+        return Ok(());
+    }
+    let rest: wait::Rest = files.json("wait-rest.json")?;
+    let answers: wait::Answers = files.json("wait.json")?;
+    let met = rest.resident_mib < AIM_WAITERS_MIB && rest.busy_percent < AIM_WAITERS_PERCENT;
+    table.row(
+        &format!("F: {} callers waiting for results, publisher at rest", rest.callers),
+        format!("{:.1} MiB, {:.1} % of a core", rest.resident_mib, rest.busy_percent),
+        "",
+        &aim(format!("< {AIM_WAITERS_MIB} MiB, < {AIM_WAITERS_PERCENT} %"), met),
+    );
+    let text = format!("{} callers, {} got no result", answers.results, answers.others);
+    table.row("F: got the result once the consumer ran", text, "", "");
+    Ok(())
+}
+
 fn processes(files: &Files<'_>, table: &mut Table) -> anyhow::Result<()> {
     let idle: Sample = files.json("idle.json")?;
     let after: Sample = files.json("after.json")?;
@@ -168,9 +215,14 @@ fn accounting(files: &Files<'_>) -> anyhow::Result<ExitCode> {
     let (mut accepted, mut unaccounted) = (0, 0);
     println!("| ids | accepted | delivered | duplicates | not delivered | unaccounted for |");
     println!("|---|---|---|---|---|---|");
-    for (phase, name) in
-        [("accept", "A"), ("chain", "B"), ("open", "C"), ("tenants", "D"), ("tenants-chain", "D, fired")]
-    {
+    for (phase, name) in [
+        ("accept", "A"),
+        ("chain", "B"),
+        ("open", "C"),
+        ("tenants", "D"),
+        ("tenants-chain", "D, fired"),
+        ("waited", "F"),
+    ] {
         if !files.has(&format!("{phase}-verify.json")) {
             continue;
         }

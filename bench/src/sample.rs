@@ -47,6 +47,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .with_context(|| format!("cannot write {}", args.out.display()))
 }
 
+/// One process with its children, now.
+pub fn of(pid: u32) -> anyhow::Result<Usage> {
+    let all = processes()?;
+    if !all.contains_key(&pid) {
+        bail!("pid {pid} is not running");
+    }
+    Ok(usage(&all, pid))
+}
+
 struct Process {
     parent: u32,
     ticks: u64,

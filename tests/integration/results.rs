@@ -6,7 +6,6 @@ use bridge_tests::settings::QUICK_RETRY;
 use bridge_tests::{Answer, Reply, World};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
 fn kind(answer: &Answer) -> &str {
@@ -320,74 +319,4 @@ async fn the_older_routes_keep_their_shapes() -> anyhow::Result<()> {
     let bad = world.api.post("/api/v2/n8n/queue", &json!({ "payload": {} })).await?;
     assert_eq!(bad.fields(), ["workflow_id"]);
     world.finish().await
-}
-
-/// What thousands of waiting callers cost. It measures, so it is asked for by name:
-/// `cargo test -p bridge-tests --test integration -- --ignored --nocapture five_thousand`
-#[tokio::test]
-#[ignore = "a measurement of a minute"]
-async fn five_thousand_waiting_callers() -> anyhow::Result<()> {
-    const CALLERS: usize = 5_000;
-    const EXECUTIONS: usize = 1_000;
-    const REST: Duration = Duration::from_secs(20);
-    // Nobody consumes: all of them go on waiting.
-    let world = World::build().set("publisher.result_wait_max_s", "600").without_consumer().start().await?;
-    let items: Vec<Value> = (0..EXECUTIONS).map(|_| json!({ "workflow_id": "w", "payload": {} })).collect();
-    let batch = world.api.post("/pulsar/publish/batch", &json!(items)).await?;
-    let ids: Vec<&str> =
-        batch.json.as_array().unwrap().iter().filter_map(|item| item["execution_id"].as_str()).collect();
-    let address = world.publisher.url().replace("http://", "");
-    let (pid, token) = (world.publisher.pid().unwrap(), &world.tenants[0].token);
-    let before = used(pid)?;
-    let mut open = Vec::with_capacity(CALLERS);
-    for number in 0..CALLERS {
-        let mut caller = tokio::net::TcpStream::connect(&address).await?;
-        let request = format!(
-            "GET /pulsar/executions/{}/result?wait=600 HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n",
-            ids[number % ids.len()]
-        );
-        caller.write_all(request.as_bytes()).await?;
-        open.push(caller);
-    }
-    bridge_tests::eventually_within(Duration::from_secs(120), "all of them to wait", async || {
-        let metrics = world.publisher.metrics().await.map_err(|error| error.to_string())?;
-        let places = metrics.lines().find(|line| line.starts_with("bridge_waiting_callers "));
-        if places == Some("bridge_waiting_callers 5000") { Ok(()) } else { Err(format!("{places:?}")) }
-    })
-    .await;
-    let looks = async || -> anyhow::Result<f64> {
-        let metrics = world.publisher.metrics().await?;
-        let line =
-            metrics.lines().find(|line| line.starts_with("bridge_waiter_looks_total ")).unwrap().to_owned();
-        Ok(line.rsplit(' ').next().unwrap().parse()?)
-    };
-    let (first, looked) = (used(pid)?, looks().await?);
-    tokio::time::sleep(REST).await;
-    let (last, looked) = (used(pid)?, looks().await? - looked);
-    let busy = (last.cpu - first.cpu).as_secs_f64() / REST.as_secs_f64();
-    eprintln!(
-        "{CALLERS} waiting callers of {EXECUTIONS} executions: RSS {} MiB ({} MiB without them), {:.1} % of a core, {looked} looks in {REST:?}",
-        last.rss >> 20,
-        before.rss >> 20,
-        busy * 100.0
-    );
-    assert!(last.rss < 200 << 20 && busy < 0.1);
-    world.leave().await
-}
-
-struct Used {
-    rss: u64,
-    cpu: Duration,
-}
-
-fn used(pid: u32) -> anyhow::Result<Used> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let kib: u64 = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok())
-        .unwrap_or_default();
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let after_name: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks: u64 = after_name[11].parse::<u64>()? + after_name[12].parse::<u64>()?;
-    Ok(Used { rss: kib << 10, cpu: Duration::from_millis(ticks * 10) })
 }

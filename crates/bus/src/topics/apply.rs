@@ -10,8 +10,9 @@ use super::file::TopicsFile;
 use super::plan::{PlanError, Planner};
 use crate::admin::{Admin, AdminError};
 
-/// Tenants that are worked on at the same time; within a tenant one call follows the other.
+/// Tenants that are worked on at the same time, and calls for each of them.
 const TENANTS_AT_A_TIME: usize = 16;
+const CALLS_AT_A_TIME: usize = 4;
 /// From so many tenants on, one list of all that exist is less work than a question for each.
 const MANY: usize = 8;
 
@@ -159,30 +160,51 @@ async fn apply_tenant(
         return Ok(planned);
     }
     let mut made = Vec::with_capacity(planned.len());
-    for change in planned {
-        if let Err(error) = step(planner.admin, tenant, change, &mut made).await {
+    for stage in stages(planned) {
+        let mut steps = futures::stream::iter(stage)
+            .map(|change| step(planner.admin, tenant, change))
+            .buffered(CALLS_AT_A_TIME);
+        let mut failed = None;
+        // What runs beside a failed call is waited for, so that the list of what was made is whole.
+        while let Some(result) = steps.next().await {
+            match result {
+                Ok(change) => made.extend(change),
+                Err(error) => _ = failed.get_or_insert(error),
+            }
+        }
+        if let Some(error) = failed {
             return Err((made, error));
         }
     }
     Ok(made)
 }
 
-async fn step(
-    admin: &Admin,
-    tenant: &TenantId,
-    change: Change,
-    made: &mut Vec<Change>,
-) -> Result<(), ApplyError> {
-    match make(admin, &change).await {
-        Ok(()) => made.push(change),
-        // Somebody else made it between our question and our change.
-        Err(error) if error.status() == Some(409) && is_creation(&change) => {}
-        Err(source) => {
-            let (tenant, change) = (tenant.to_string(), Box::new(change));
-            return Err(ApplyError::Change { tenant, change, done: 0, failed: 0, source });
+/// Topics do not need each other, nor do subscriptions; everything else is made in order.
+fn stages(planned: Vec<Change>) -> Vec<Vec<Change>> {
+    let (mut before, mut topics, mut subscriptions, mut after) = (vec![], vec![], vec![], vec![]);
+    for change in planned {
+        match change {
+            Change::CreateTopic { .. } | Change::AddPartitions { .. } => topics.push(change),
+            Change::CreateSubscription { .. } => subscriptions.push(change),
+            // Rights on a topic need it.
+            _ if topics.is_empty() && subscriptions.is_empty() => before.push(vec![change]),
+            _ => after.push(vec![change]),
         }
     }
-    Ok(())
+    before.into_iter().chain([topics, subscriptions]).chain(after).collect()
+}
+
+/// The change, unless somebody else made it.
+async fn step(admin: &Admin, tenant: &TenantId, change: Change) -> Result<Option<Change>, ApplyError> {
+    match make(admin, &change).await {
+        Ok(()) => Ok(Some(change)),
+        // Somebody else made it between our question and our change.
+        Err(error) if error.status() == Some(409) && is_creation(&change) => Ok(None),
+        Err(source) => {
+            let (tenant, change) = (tenant.to_string(), Box::new(change));
+            Err(ApplyError::Change { tenant, change, done: 0, failed: 0, source })
+        }
+    }
 }
 
 fn is_creation(change: &Change) -> bool {
