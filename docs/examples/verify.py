@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Reads one lane's topic and verifies each message, as docs/spec/message.md says.
+"""Reads one topic and verifies each message, as docs/spec/message.md says: executions on a lane's topic, notices of
+dead letters and of forged messages on a dead-letter topic.
 
 usage: verify.py --keyring keyring.toml --topic persistent://TENANT/NAMESPACE/dealscale.workflow.short
                  [--service-url pulsar://...] [--token-file FILE] [--count N] [--wait SECONDS]
+       verify.py --keyring keyring.toml --topic persistent://TENANT/NAMESPACE/dealscale.deadletter.dealscale.workflow.short ...
 
 Prints one line of JSON a message: its claims, or the verdict and the reason. Exit code 0: --count messages were read
 within --wait; 1: fewer. It reads without a subscription: the bridge's consumers get every message all the same, and no
@@ -29,7 +31,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 LANES = {
     "dealscale.workflow.short", "dealscale.workflow.long", "dealscale.ai.inference", "dealscale.analytics.events",
 }
+DEAD_LETTERS = {f"dealscale.deadletter.{lane}" for lane in LANES}
 CLAIMS = dict(v=int, iss=str, aud=str, sub=str, tid=str, iat=int, exp=int, jti=str, att=int, psh=str)
+NOTICE = dict(v=int, iss=str, aud=str, sub=str, tid=str, iat=int, exp=int, jti=str, kind=str, reason=str, detail=dict)
 LEEWAY = 60
 LONGEST = 4096
 
@@ -90,25 +94,54 @@ def exact(fields, types):
     return fields.keys() == types.keys() and all(type(fields[name]) is kind for name, kind in types.items())
 
 
-def well_formed(claims):
-    return (
-        exact(claims, CLAIMS)
-        and 0 <= claims["att"] <= 65535
-        and len(unbase64(claims["psh"])) == 32
-        and re.fullmatch("[a-z0-9][a-z0-9-]{0,62}", claims["tid"]) is not None
-        and len(claims["sub"]) == 36
-        and uuid.UUID(claims["sub"]).version == 7
-    )
+def is_id(sub):
+    return len(sub) == 36 and uuid.UUID(sub).version == 7
 
 
-def tenant_of(topic):
-    """The tenant of a lane's topic; None for every other topic, the dead letters' included."""
+def is_tenant(tid):
+    return re.fullmatch("[a-z0-9][a-z0-9-]{0,62}", tid) is not None
+
+
+class Work:
+    """An execution that shall be fired: what a lane's topic carries."""
+
+    topics = LANES
+
+    @staticmethod
+    def well_formed(claims):
+        return (
+            exact(claims, CLAIMS)
+            and 0 <= claims["att"] <= 65535
+            and len(unbase64(claims["psh"])) == 32
+            and is_tenant(claims["tid"])
+            and is_id(claims["sub"])
+        )
+
+
+class Notice:
+    """A dead letter, or a forged message that was refused: what a dead-letter topic carries."""
+
+    topics = DEAD_LETTERS
+
+    @staticmethod
+    def well_formed(claims):
+        # It may belong to no execution.
+        types = {name: kind for name, kind in NOTICE.items() if name != "sub" or "sub" in claims}
+        return exact(claims, types) and is_tenant(claims["tid"]) and ("sub" not in claims or is_id(claims["sub"]))
+
+
+def local_name(topic):
     path = urlparse(topic).path.strip("/").split("/")
-    return urlparse(topic).netloc if len(path) == 2 and path[1] in LANES else None
+    return path[1] if len(path) == 2 else None
 
 
-def verify(body, received_from, now, keys):
-    """The claims of a good message. The order of the checks is the specification's."""
+def tenant_of(topic, topics):
+    """The tenant of one of these topics of the bridge; None for every other topic."""
+    return urlparse(topic).netloc if local_name(topic) in topics else None
+
+
+def verify(body, received_from, now, keys, kind=Work):
+    """The claims of a good message, or of a good notice. The order of the checks is the specification's."""
     if len(body) > LONGEST:
         raise Rejected("forged", "oversize")
     try:
@@ -133,12 +166,12 @@ def verify(body, received_from, now, keys):
             raise ValueError("no version")
         if claims["v"] != 1:
             raise Rejected("stale", "version")
-        if not well_formed(claims):
+        if not kind.well_formed(claims):
             raise ValueError("not these claims")
     except ValueError:
         raise Rejected("forged", "junk") from None
     topic = re.sub("-partition-[0-9]+$", "", received_from)
-    tenant = tenant_of(topic)
+    tenant = tenant_of(topic, kind.topics)
     if tenant is None or claims["aud"] != topic:
         raise Rejected("forged", "audience")
     if claims["tid"] != tenant:
@@ -154,6 +187,7 @@ def read(options, keys):
         with open(options.token_file, encoding="ascii") as file:
             token = pulsar.AuthenticationToken(file.read().strip())
     client = pulsar.Client(options.service_url, authentication=token, logger=pulsar.ConsoleLogger(pulsar.LoggerLevel.Error))
+    kind = Notice if local_name(options.topic) in DEAD_LETTERS else Work
     seen, deadline = 0, time.monotonic() + options.wait
     try:
         reader = client.create_reader(options.topic, pulsar.MessageId.earliest)
@@ -166,7 +200,7 @@ def read(options, keys):
             except pulsar.Timeout:
                 break
             try:
-                line = {"claims": verify(message.data(), options.topic, time.time(), keys)}
+                line = {"claims": verify(message.data(), options.topic, time.time(), keys, kind)}
             except Rejected as rejected:
                 line = {"verdict": rejected.args[0], "reason": rejected.args[1]}
             print(json.dumps(line), flush=True)
