@@ -83,10 +83,12 @@ bind = "127.0.0.1:$consumer"
 default_url = "http://127.0.0.1:$endpoint/webhook/{workflow_id}"
 n8n_base_url = "$n8n"
 TOML
+  observe_config
 }
 
-# Two workflows that fail, with retries short enough to watch, and the one of the n8n of --n8n.
+# Two workflows that fail, with retries short enough to watch, and those of the n8n of --n8n, one for each lane.
 demo_routes() {
+  local lane
   cat <<YAML
 # Written by scripts/up; applied with: bridgectl route apply -f .bridge/routes.yml
 workflows:
@@ -95,10 +97,10 @@ workflows:
   broken:
     retry: { max_attempts: 2, base_ms: 100, factor: 2.0, max_ms: 1000 }
 YAML
-  [ -z "$1" ] || cat <<YAML
-  receiver:
-    webhook_url: $1/webhook/receiver
-YAML
+  [ -n "$1" ] || return 0
+  for lane in "${lanes[@]}"; do
+    printf '  n8n-%s:\n    webhook_url: %s/webhook/n8n-%s\n    lane: %s\n' "$lane" "$1" "$lane" "$lane"
+  done
 }
 
 apply_routes() {
@@ -119,6 +121,7 @@ export PULSAR_TOKENS_DIR=$state/pulsar-tokens
 CONSUMER_URL=$(daemon_url consumer)
 ENDPOINT_URL=$(daemon_url endpoint)
 N8N_URL=$(n8n_url)
+$(observe_env)
 RECEIVED=$state/received.jsonl
 export PATH=$bin:\$PATH
 ENV

@@ -10,7 +10,7 @@ java_is_recent() {
   [[ $major =~ ^[0-9]+$ ]] && [ "$major" -ge 17 ]
 }
 
-# missing_packages [npm] [python] [n8n]: one line for each missing thing: package, megabytes to fetch, what for.
+# missing_packages [npm] [python] [n8n] [observe]: one line for each missing thing: package, megabytes to fetch, what for.
 missing_packages() {
   local wanted=" $* "
   postgres_bin >/dev/null || echo "postgresql 70 the Postgres server, as a private cluster"
@@ -27,6 +27,11 @@ missing_packages() {
     has make && has g++ || echo "g++ 40 compiles n8n's binding to sqlite"
     has python3 || echo "python3 20 builds n8n's binding to sqlite"
   fi
+  if [[ $wanted == *' observe '* ]]; then
+    prometheus_is_there || apt-cache show prometheus >/dev/null 2>&1 || echo "prometheus 25 keeps the figures (unpacked in .bridge/cache)"
+    [[ $wanted == *' python '* ]] || jaeger_is_built || go_of_the_machine >/dev/null || python_is_ready ||
+      echo "python3-venv 20 fetches Go, which builds Jaeger"
+  fi
 }
 
 # Prints what will happen before it happens.
@@ -40,6 +45,7 @@ print_plan() {
   fi
   pulsar_is_fetched || printf 'It fetches with Maven:\n  %-20s  245 MB  the broker (240 MB unpacked in .bridge/cache)\n' "Pulsar $pulsar_version"
   if n8n_wanted && ! n8n_is_installed; then printf 'It installs with npm:\n  %-20s  400 MB  n8n (2.4 GB unpacked in .bridge/cache, 3 to 5 minutes)\n' "n8n $n8n_version"; fi
+  if observe_wanted && ! jaeger_is_built; then printf 'It builds with Go:\n  %-20s  300 MB  Jaeger and the collector (85 MB in .bridge/cache, 7 minutes on 2 cores)\n' "Jaeger $jaeger_version"; fi
   say "Expected time: $minutes."
   say ""
 }
@@ -55,10 +61,13 @@ install_missing() {
       gcc) packages+=(gcc libc6-dev) ;;
       g++) packages+=(g++ make) ;;
       protobuf-compiler) packages+=(protobuf-compiler libprotobuf-dev) ;;
+      # Unpacked by prometheus_fetch; what is missing is apt's list of packages.
+      prometheus) ;;
       curl) packages+=(curl ca-certificates) ;;
       *) packages+=("$package") ;;
     esac
   done <<<"$missing"
+  [ ${#packages[@]} -gt 0 ] || return 0
   case " ${packages[*]} " in *' postgresql '*) keep_apt_from_starting_a_cluster ;; esac
   apt_install "${packages[@]}"
 }

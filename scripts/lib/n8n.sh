@@ -24,11 +24,18 @@ n8n_pid() {
   grep -qaF -- "N8N_USER_FOLDER=$1/n8n" "/proc/$pid/environ" && echo "$pid"
 }
 
+# Traces of every run, that of the webhook's caller being their parent.
+n8n_otlp() {
+  [ ! -s "$1/n8n.otlp" ] || printf '%s\n' N8N_OTEL_ENABLED=true N8N_OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf \
+    "N8N_OTEL_EXPORTER_OTLP_ENDPOINT=$(cat "$1/n8n.otlp")" N8N_OTEL_EXPORTER_SERVICE_NAME=n8n
+}
+
 # n8n_command STATE ARGUMENT...: sets `command`; n8n's own command line on this state
 n8n_command() {
-  local state=$1 node url
+  local state=$1 node url otlp
   shift
   node=$(node_at_least 24)
+  mapfile -t otlp < <(n8n_otlp "$state")
   url=http://127.0.0.1:$(value_of "$state/n8n.ports" n8n)
   command=(env -i "PATH=$(dirname "$node"):/usr/bin:/bin" "HOME=$state/n8n" "LANG=${LANG:-C.UTF-8}"
     "N8N_USER_FOLDER=$state/n8n" "N8N_ENCRYPTION_KEY=$(cat "$state/n8n/encryption.key")"
@@ -37,7 +44,7 @@ n8n_command() {
     "N8N_WEBHOOK_URL=$url/" N8N_SECURE_COOKIE=false N8N_METRICS=true
     N8N_COMMUNITY_PACKAGES_ENABLED=false N8N_DIAGNOSTICS_ENABLED=false N8N_VERSION_NOTIFICATIONS_ENABLED=false
     N8N_TEMPLATES_ENABLED=false N8N_PERSONALIZATION_ENABLED=false
-    N8N_DISABLED_MODULES=mcp-registry N8N_LOG_LEVEL=info
+    N8N_DISABLED_MODULES=mcp-registry N8N_LOG_LEVEL=info "${otlp[@]}"
     "$node" "$(npm_home n8n)/node_modules/n8n/bin/n8n" "$@")
 }
 
@@ -48,15 +55,17 @@ n8n_cli() { # STATE ARGUMENT...
 }
 
 n8n_start() {
-  local state=$1 import=${option[import]} pid port
+  local state=$1 import=${option[import]} pid port otlp
+  otlp=$(cat "$state/n8n.otlp" 2>/dev/null || true)
   if pid=$(n8n_pid "$state"); then
-    if [ "${option[fresh]}" = no ] && [ -z "$import" ]; then say "n8n already runs (pid $pid)"; return 0; fi
+    if [ "${option[fresh]}" = no ] && [ -z "$import" ] && [ "${option[otlp]:-$otlp}" = "$otlp" ]; then say "n8n already runs (pid $pid)"; return 0; fi
     # What is imported is in force from the next start on.
     n8n_stop "$state" >/dev/null
   fi
   [ "${option[fresh]}" = no ] || n8n_wipe "$state"
   n8n_install
   mkdir -p "$state/n8n"
+  [ -z "${option[otlp]}" ] || echo "${option[otlp]}" >"$state/n8n.otlp"
   [ -s "$state/n8n/encryption.key" ] || (umask 077 && random_hex 24 >"$state/n8n/encryption.key")
   for port in n8n runners; do remembered_port "$state/n8n.ports" "$port" >/dev/null; done
   echo "N8N_URL=http://127.0.0.1:$(value_of "$state/n8n.ports" n8n)" >"$state/n8n.env"
@@ -94,7 +103,7 @@ n8n_launch() {
   # One start, one log: that it is ready is read there.
   : >"$state/n8n.log"
   start_detached "$state/n8n.pid" "$state/n8n.log" "${command[@]}"
-  wait_until 180 n8n_settled "$state" && n8n_ready "$state"
+  wait_until 180 n8n_settled "$state" && ! pid_gone "$(cat "$state/n8n.pid")"
 }
 
 # Its readiness route says 200 some time before the webhooks answer, and so does its log.

@@ -6,26 +6,22 @@ oidc_audience=https://bridge.test
 oidc_pulsar_audience=urn:pulsar
 
 oidc_pid() { pid_of "$1/oidc.pid" "$1/oidc/server.json"; }
+oidc_url() { value_of "$1/oidc.env" OIDC_ISSUER; }
+# Its configuration is written at each start, and is always the same.
+oidc_is_current() { true; }
 
 oidc_start() {
-  local state=$1 pid node home
-  if pid=$(oidc_pid "$state"); then
-    if [ "${option[fresh]}" = no ]; then say "oidc already runs (pid $pid)"; return 0; fi
-    oidc_kill "$state" >/dev/null
-  fi
-  [ "${option[fresh]}" = no ] || oidc_wipe "$state"
+  local state=$1 node home
+  if part_runs oidc "$state"; then return 0; fi
+  [ "${option[fresh]}" = no ] || part_wipe oidc "$state"
   npm_install oidc
   node=$(node_at_least 20) home=$(npm_home oidc)
   oidc_configure "$state"
   # Modules are looked for beside the file that names them.
   ln -sfn "$home/node_modules" "$state/oidc/node_modules"
   cp "$repo/scripts/oidc/server.mjs" "$state/oidc/"
-  start_detached "$state/oidc.pid" "$state/oidc.log" "$node" "$state/oidc/server.mjs" "$state/oidc/server.json"
-  wait_until 30 oidc_settled "$state" && oidc_answers "$state" || {
-    show_log "$state/oidc.log"
-    die "the OAuth 2 issuer is not up" "Its log: $state/oidc.log"
-  }
-  say "oidc is up on $(value_of "$state/oidc.env" OIDC_ISSUER) (pid $(cat "$state/oidc.pid"))"
+  part_launch oidc "$state" 30 "$node" "$state/oidc/server.mjs" "$state/oidc/server.json" || part_failed oidc "$state"
+  part_is_up oidc "$state"
 }
 
 # Clients of each kind that a test needs; their secrets are made once.
@@ -79,39 +75,8 @@ OIDC_PULSAR_CONSUMER_CLIENT_ID=bridge-consumer
 ENV
 }
 
-oidc_answers() {
-  curl -sf -m 2 -o /dev/null "$(value_of "$1/oidc.env" OIDC_ISSUER)/.well-known/openid-configuration"
-}
+oidc_answers() { curl -sf -m 2 -o /dev/null "$(oidc_url "$1")/.well-known/openid-configuration"; }
 
-oidc_settled() { pid_gone "$(cat "$1/oidc.pid")" || oidc_answers "$1"; }
-
-oidc_stop() {
-  local pid
-  pid=$(oidc_pid "$1") || { say "oidc does not run"; return 0; }
-  stop_pid "$pid" TERM 10 || die "the OAuth 2 issuer (pid $pid) does not stop" "Try: ./scripts/parts kill oidc --state $1"
-  rm -f "$1/oidc.pid"
-  say "oidc stopped"
-}
-
-oidc_kill() {
-  local pid
-  pid=$(oidc_pid "$1") || { say "oidc does not run"; return 0; }
-  stop_pid "$pid" KILL 10 || die "the OAuth 2 issuer (pid $pid) survives SIGKILL"
-  rm -f "$1/oidc.pid"
-  say "oidc killed"
-}
-
-oidc_wipe() {
-  rm -rf -- "$1/oidc"
-  rm -f "$1"/oidc.{env,pid,log}
-}
-
-oidc_status() {
-  local pid
-  if pid=$(oidc_pid "$1"); then
-    say "oidc      running  pid $pid  $(value_of "$1/oidc.env" OIDC_ISSUER)$(oidc_answers "$1" || echo '  DOES NOT ANSWER')"
-  else
-    say "oidc      stopped"
-    return 3
-  fi
-}
+oidc_stop() { part_stop oidc "$1"; }
+oidc_kill() { part_kill oidc "$1"; }
+oidc_status() { part_status oidc "$1"; }

@@ -11,8 +11,13 @@ seconds_since() { printf '%d.%d' $((($(now_ms) - $1) / 1000)) $((($(now_ms) - $1
 begin() {
   local name=$1
   shift
-  # stdout is kept for a reader, stdin is closed: nothing may wait for an answer here.
-  ("$@") >"$logs/$name.log" 2>&1 </dev/null &
+  rm -f "$logs/$name.code"
+  # stdout is kept for a reader, stdin is closed: nothing may wait for an answer here. The exit code goes to a file: a
+  # shell forgets a child's when another child gets the same pid, which happens within a long build.
+  (
+    trap 'echo $? >"$logs/$name.code"' EXIT
+    ("$@")
+  ) >"$logs/$name.log" 2>&1 </dev/null &
   step_pid[$name]=$!
   step_since[$name]=$(now_ms)
 }
@@ -49,7 +54,7 @@ step_line() {
 
 # On a terminal one line that moves; elsewhere a line every 15 seconds.
 step_wait() {
-  local name=$1 pid=${step_pid[$1]} ticks=0 last
+  local name=$1 pid=${step_pid[$1]} ticks=0 last code
   while ! pid_gone "$pid"; do
     sleep 0.2
     ticks=$((ticks + 1))
@@ -60,7 +65,9 @@ step_wait() {
       printf '  %-12s %6s s  ... %.60s\n' "$name" "$(seconds_since "${step_since[$name]}")" "$(step_last_line "$name")"
     fi
   done
-  wait "$pid"
+  # Killed, it has written none.
+  code=$(cat "$logs/$name.code" 2>/dev/null) || code=137
+  return "$code"
 }
 
 step_last_line() { tail -c 400 "$logs/$1.log" 2>/dev/null | tr '\r' '\n' | sed '/^ *$/d; s/\x1b\[[0-9;]*[A-Za-z]//g; s/^ *//' | tail -n1; }

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Who may use the bridge of scripts/up: its first administrator, its first tenant, an n8n with that tenant's credential.
+# Who may use the bridge of scripts/up: its first administrator and its first tenant.
 
 # By its prefix, wherever an answer has it.
 webhook_secret_in() { grep -oE 'whsec_[A-Za-z0-9+/=_-]+' "$1" | head -n1; }
@@ -68,44 +68,4 @@ make_api_key() {
     --scopes publish,read,payload,result,replay,routes --out "$state/secrets/token"
   wait_until 20 lets_in "$state/secrets/token" '/pulsar/executions?limit=1' ||
     die "the new API key is not taken" "See ./scripts/logs publisher"
-}
-
-# --- n8n -----------------------------------------------------------------------------
-
-# Asked for once, it stays until ./scripts/down --purge.
-n8n_wanted() { [ "${n8n:-no}" = yes ] || [ -f "$parts/n8n.env" ]; }
-
-n8n_url() {
-  n8n_wanted || return 0
-  if ! n8n_pid "$parts" >/dev/null; then remembered_port "$parts/n8n.ports" n8n >/dev/null; fi
-  echo "http://127.0.0.1:$(value_of "$parts/n8n.ports" n8n)"
-}
-
-# By bash itself: what sed shall put in would be on its command line.
-fill_in() { # FILE CREDENTIAL
-  local text url id secret
-  text=$(cat "$1")
-  url=$(daemon_url publisher)
-  id=$(grep -oE 'svc_[a-z0-9]{12}' "$2" | head -n1)
-  secret=$(grep -oE 'nps_[A-Za-z0-9_-]{43}' "$2" | head -n1)
-  text=${text//__BRIDGE_URL__/"$url"}
-  text=${text//__CLIENT_ID__/"$id"}
-  text=${text//__CLIENT_SECRET__/"$secret"}
-  printf '%s\n' "$text" >"$1"
-}
-
-# Two workflows of the tests with the tenant's own credential: "caller" publishes, "receiver" is fired.
-start_n8n() {
-  local import=$parts/n8n-import credential=$state/secrets/n8n-credential.json file
-  if [ -d "$import" ] && [ ! "$credential" -nt "$import" ]; then "$repo/scripts/parts" start n8n --state "$parts"; return; fi
-  rm -rf -- "$import" "$import.new"
-  (
-    umask 077
-    mkdir -p "$import.new"/{credentials,workflows}
-    cp "$repo/tests/n8n/credentials/bridge-oauth2.json" "$import.new/credentials/"
-    cp "$repo"/tests/n8n/workflows/{caller,receiver}.json "$import.new/workflows/"
-  )
-  for file in "$import.new"/*/*.json; do fill_in "$file" "$credential"; done
-  "$repo/scripts/parts" start n8n --state "$parts" --import "$import.new"
-  mv "$import.new" "$import"
 }

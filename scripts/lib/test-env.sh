@@ -12,8 +12,8 @@ test_environment() {
       PULSAR_HTTPS_URL) name=PULSAR_HTTPS ;;
       PULSAR_CA_FILE) name=PULSAR_CA ;;
       PULSAR_SECRET_KEY_FILE) name=PULSAR_SECRET_KEY ;;
-      # PULSAR_TLS_URL, PULSAR_*_TOKEN_FILE and OIDC_* keep their names.
+      # The others keep their names.
     esac
     printf 'export BRIDGE_TEST_%s=%q\n' "$name" "$value"
-  done < <(cat "$1"/{postgres,pulsar,oidc}.env)
+  done < <(cat "$1"/{postgres,pulsar,oidc}.env; cat "$1"/{jaeger,collector,prometheus}.env 2>/dev/null)
 }

@@ -214,6 +214,8 @@ fn rows() -> Vec<Row> {
         row("GET", "/metrics", admin(200), |_| ("/metrics".into(), None)),
         row("GET", "/openapi.json", admin(200), |_| ("/openapi.json".into(), None)),
         row("GET", "/docs", admin(200), |_| ("/docs".into(), None)),
+        // It is switched off here.
+        row("POST", "/internal/canary", (404, 404), |_| ("/internal/canary".into(), Some(json!({})))),
         // Open, and refused for want of a grant.
         row("POST", "/oauth2/token", admin(400), |_| ("/oauth2/token".into(), None)),
         row("GET", "/.well-known/oauth-authorization-server", admin(200), |_| {

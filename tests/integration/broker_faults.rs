@@ -4,8 +4,13 @@ use std::time::Duration;
 
 use bridge_protocol::Lane;
 use bridge_tests::{Part, Pulsar, Reply, World, eventually};
+use chrono::{TimeDelta, Utc};
 use http::StatusCode;
 use serde_json::json;
+
+/// Its only attempt ends when nobody has reported on it.
+const SILENT: &str = "completion = \"callback\"\ncallback_timeout_s = 10\n\
+                      retry = { max_attempts = 1, base_ms = 10, factor = 1.0, max_ms = 10 }";
 
 #[tokio::test]
 async fn topics_that_are_unloaded_lose_nothing() -> anyhow::Result<()> {
@@ -35,12 +40,41 @@ async fn topics_that_are_unloaded_lose_nothing() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_broker_that_dies_goes_away_and_forgets_everything_loses_nothing() -> anyhow::Result<()> {
     let broker = Part::pulsar().await?;
-    let mut world =
-        World::build().pulsar(Pulsar::of(&broker)?).route("parked", "is_active = false").start().await?;
+    let mut world = World::build()
+        .pulsar(Pulsar::of(&broker)?)
+        .route("parked", "is_active = false")
+        .route("silent", SILENT)
+        .start()
+        .await?;
     killed_with_messages_in_flight(&world, &broker).await?;
     away_while_executions_are_accepted(&world, &broker).await?;
     wiped_while_executions_wait(&mut world, &broker).await?;
+    timers_ring_while_it_says_nothing(&world, &broker).await?;
     world.finish().await
+}
+
+/// Only publishing needs the broker: whatever else a timer decides is done at its time.
+async fn timers_ring_while_it_says_nothing(world: &World, broker: &Part) -> anyhow::Result<()> {
+    let unreported = world.api.fire("silent").await?;
+    world.api.expect(&unreported, "dead_lettered");
+    world.api.until(&unreported, "waiting").await;
+    broker.freeze().await?;
+    let expires = (Utc::now() + TimeDelta::seconds(10)).to_rfc3339();
+    let expiring =
+        world.api.accepted(json!({ "workflow_id": "w", "payload": {}, "expires_at": expires })).await?;
+    world.api.expect(&expiring, "expired");
+    is_missed(world).await;
+    let dead = world.api.until(&unreported, "dead_lettered").await;
+    assert_eq!(dead["reason"], "callback_timed_out", "{dead}");
+    world.api.until(&expiring, "expired").await;
+    is_missed(world).await;
+    // What can only be published waits.
+    let waits = world.api.fire("w").await?;
+    assert_eq!(world.api.show(&waits).await?["state"], "accepted");
+    world.every_live_execution_has_its_timer().await?;
+    broker.thaw().await?;
+    world.api.until(&waits, "succeeded").await;
+    Ok(())
 }
 
 async fn killed_with_messages_in_flight(world: &World, broker: &Part) -> anyhow::Result<()> {
@@ -67,14 +101,18 @@ async fn away_while_executions_are_accepted(world: &World, broker: &Part) -> any
     let answer = world.api.publish(json!({ "workflow_id": "w", "payload": {} })).await?;
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{answer:?}");
     world.api.many("w", 20).await?;
+    is_missed(world).await;
+    broker.start().await?;
+    world.settle().await
+}
+
+async fn is_missed(world: &World) {
     let ready = eventually("readiness to name the broker", async || {
         let ready = world.api.get("/health/ready").await.map_err(|error| error.to_string())?;
         if ready.json["status"] == "degraded" { Ok(ready) } else { Err(format!("{ready:?}")) }
     })
     .await;
     assert_eq!(ready.status, StatusCode::OK, "it accepts: {ready:?}");
-    broker.start().await?;
-    world.settle().await
 }
 
 async fn wiped_while_executions_wait(world: &mut World, broker: &Part) -> anyhow::Result<()> {

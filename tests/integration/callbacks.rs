@@ -273,3 +273,28 @@ async fn whoever_fired_may_be_gone_when_the_report_comes() -> anyhow::Result<()>
     world.api.until(&id, "succeeded").await;
     world.finish().await
 }
+
+/// A payload is kept for seven days: a report that may come later than that is not waited for.
+#[tokio::test]
+async fn a_report_must_come_before_the_payload_is_gone() -> anyhow::Result<()> {
+    let world = World::start().await?;
+    route(&world, "far", json!({ "callback_timeout_s": 3600 })).await?;
+    let six_days = json!({ "workflow_id": "far", "payload": {}, "delay_seconds": 518_400 });
+    let taken = world.api.accepted(six_days.clone()).await?;
+    world.api.expect(&taken, "cancelled");
+    let too_long = json!({ "completion": "callback", "callback_timeout_s": 604_800 });
+    let refused = world.api.put("/pulsar/workflows/far", &too_long).await?;
+    assert_eq!(
+        (refused.status, refused.fields()),
+        (StatusCode::BAD_REQUEST, vec!["callback_timeout_s"]),
+        "{refused:?}"
+    );
+    // Raised after the first was accepted: the next is measured by what holds now.
+    route(&world, "far", json!({ "callback_timeout_s": 90_000 })).await?;
+    let refused = world.api.publish(six_days).await?;
+    assert_eq!((refused.status, refused.fields()), (StatusCode::BAD_REQUEST, vec!["completion"]));
+    assert!(refused.json["detail"].as_str().unwrap().contains("the payload is kept 604800 s"), "{refused:?}");
+    let done = world.api.post(&format!("/pulsar/executions/{taken}/cancel"), &json!({})).await?;
+    assert_eq!(done.status, StatusCode::OK, "{done:?}");
+    world.finish().await
+}

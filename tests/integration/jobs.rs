@@ -158,6 +158,123 @@ async fn a_job_waits_for_its_tenants_rate() -> anyhow::Result<()> {
     world.finish().await
 }
 
+async fn limit(world: &World, tenant: &str, limits: Value) -> anyhow::Result<()> {
+    let put = world.admin().put(&format!("/pulsar/tenants/{tenant}"), &json!({ "limits": limits })).await?;
+    anyhow::ensure!(put.status == StatusCode::OK, "{put:?}");
+    world.directory_is_current().await;
+    Ok(())
+}
+
+/// With a filter that the table of dead letters answers, and with one that it does not.
+#[tokio::test]
+async fn letters_that_somebody_has_seen_to_are_skipped() -> anyhow::Result<()> {
+    let world = World::start().await?;
+    let api = &world.api;
+    let ids = dead(&world, 5).await?;
+    let by_hand = api.post(&format!("/pulsar/executions/{}/replay", ids[0]), &json!({})).await?;
+    assert_eq!(by_hand.status, StatusCode::ACCEPTED, "{by_hand:?}");
+    let note = json!({ "note": "known" });
+    let away = api.post(&format!("/pulsar/dead-letters/{}/discard", ids[1]), &note).await?;
+    assert_eq!(away.status, StatusCode::OK, "{away:?}");
+    let mixed = json!({ "state": ["dead_lettered", "failed"], "workflow_id": "broken" });
+    for (filter, open, settled) in [(filter(), 3, 2), (mixed, 0, 5)] {
+        let asked = json!({ "filter": filter, "dry_run": true });
+        let counted = api.call(Method::POST, "/pulsar/replay", Some(&asked)).await?;
+        let numbers = (counted.json["count"].as_u64(), counted.json["skipped"].as_u64());
+        assert_eq!(numbers, (Some(open), Some(settled)), "{counted:?}");
+        let id = begin(api, "/pulsar/replay", json!({ "filter": filter, "expect": open })).await?;
+        let seen = until(api, &id, "done", done).await;
+        assert_eq!((seen["done"].as_u64(), seen["skipped"].as_u64()), (Some(open), Some(settled)), "{seen}");
+    }
+    let of = replays(&world, &ids).await;
+    assert_eq!(of[&ids[1]], 0, "it was put away");
+    assert!(of.iter().all(|(id, count)| *count == usize::from(*id != ids[1])), "{of:?}");
+    // Whoever names one means it.
+    let again = api.post(&format!("/pulsar/executions/{}/replay", ids[0]), &json!({})).await?;
+    assert_eq!(again.status, StatusCode::ACCEPTED, "{again:?}");
+    world.finish().await
+}
+
+#[tokio::test]
+async fn a_job_that_is_held_up_says_why_and_takes_no_place_from_others() -> anyhow::Result<()> {
+    let world = World::build()
+        .tenants(2)
+        .set("publisher.jobs_at_once", "1")
+        .set("publisher.job_pause_ms", "1000")
+        .start()
+        .await?;
+    let (api, other) = (world.api.clone(), world.api_of(1));
+    let ids = dead(&world, 3).await?;
+    limit(&world, &api.tenant, json!({ "payload_bytes_per_day": 1 })).await?;
+    let id = begin(&api, "/pulsar/replay", json!({ "filter": filter() })).await?;
+    let stuck = until(&api, &id, "held up", |job| job["held_up"].is_string()).await;
+    assert_eq!((stuck["state"].as_str(), stuck["done"].as_u64()), (Some("running"), Some(0)), "{stuck}");
+    assert!(stuck["held_up"].as_str().unwrap().contains("payload_bytes_per_day"), "{stuck}");
+    assert!(stuck["error"].is_null(), "{stuck}");
+
+    let later = other.accepted(json!({ "workflow_id": "w", "payload": {}, "delay_seconds": 3600 })).await?;
+    other.expect(&later, "cancelled");
+    let theirs = begin(&other, "/pulsar/cancel", json!({ "filter": { "workflow_id": "w" } })).await?;
+    until(&other, &theirs, "done", done).await;
+    assert_eq!(job(&api, &id).await.unwrap()["state"], "running");
+
+    limit(&world, &api.tenant, json!({ "payload_bytes_per_day": null })).await?;
+    let seen = until(&api, &id, "done", done).await;
+    assert_eq!((seen["done"].as_u64(), seen["failed"].as_u64()), (Some(3), Some(0)), "{seen}");
+    assert!(seen["held_up"].is_null(), "{seen}");
+    assert!(replays(&world, &ids).await.values().all(|count| *count == 1));
+    world.finish().await
+}
+
+/// The same error each time: it ends, says why, and goes on when somebody has mended it.
+#[tokio::test]
+async fn a_job_that_can_never_go_on_fails_with_its_reason() -> anyhow::Result<()> {
+    let world = World::start().await?;
+    let (api, ids) = (&world.api, dead(&world, 3).await?);
+    for (broken, why) in [
+        (r#"{"states": ["dead_lettered"], "metadata": "no JSON"}"#, "could not be listed"),
+        (r#"{"colour": "red"}"#, "does not read"),
+    ] {
+        let slow = json!({ "filter": filter(), "per_second": 0.01 });
+        let id = begin(api, "/pulsar/replay", slow).await?;
+        assert_eq!(steer(api, &id, "pause").await?.status, StatusCode::OK);
+        let good = world.sql.one(&format!("SELECT filter FROM jobs WHERE id = '{id}'")).await?;
+        let put = async |filter: &str| {
+            let sql = format!("UPDATE jobs SET filter = '{filter}', per_second = 100 WHERE id = '{id}'");
+            world.sql.rows(&sql).await
+        };
+        put(broken).await?;
+        assert_eq!(steer(api, &id, "resume").await?.status, StatusCode::OK);
+        let failed = until(api, &id, "failed", |job| job["state"] == "failed").await;
+        assert!(failed["error"].as_str().unwrap().contains(why), "{failed}");
+        put(&good).await?;
+        let resumed = steer(api, &id, "resume").await?;
+        assert_eq!((resumed.status, &resumed.json["error"]), (StatusCode::OK, &Value::Null), "{resumed:?}");
+        until(api, &id, "done", done).await;
+    }
+    assert!(replays(&world, &ids).await.values().all(|count| *count == 1));
+    world.finish().await
+}
+
+/// The refusal by the quota comes first: this payload could not even be opened.
+#[tokio::test]
+async fn what_a_quota_does_not_allow_is_not_read() -> anyhow::Result<()> {
+    let world = World::build().set("encryption.payloads", "true").start().await?;
+    let (api, ids) = (&world.api, dead(&world, 1).await?);
+    world.sql.rows("UPDATE payloads SET body = decode('00', 'hex') || body").await?;
+    let path = format!("/pulsar/executions/{}/replay", ids[0]);
+    let unreadable = api.post(&path, &json!({})).await?;
+    assert_eq!(unreadable.json["type"], "/problems/payload-unreadable", "{unreadable:?}");
+    limit(&world, &api.tenant, json!({ "payload_bytes_per_day": 1 })).await?;
+    let refused = api.post(&path, &json!({})).await?;
+    assert_eq!(
+        (refused.status, refused.json["type"].as_str()),
+        (StatusCode::FORBIDDEN, Some("/problems/quota-exceeded")),
+        "{refused:?}"
+    );
+    world.finish().await
+}
+
 #[tokio::test]
 async fn many_are_cancelled_and_those_that_do_not_fit_are_not() -> anyhow::Result<()> {
     let world = World::start().await?;

@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use bridge_tests::jaeger::{Jaeger, Span, Trace};
+use bridge_tests::parts::shared;
 use bridge_tests::{Part, World};
 use serde_json::{Value, json};
 
@@ -39,7 +41,9 @@ async fn n8n_publishes_by_oauth2_and_its_webhooks_run() -> anyhow::Result<()> {
         eprintln!("skipped: no n8n here (./scripts/test --n8n)");
         return Ok(());
     }
+    let jaeger = Jaeger::shared();
     let mut world = World::build()
+        .traced()
         .without_consumer()
         .route("receiver-header", "credential = \"n8n-header\"")
         .route("receiver-jwt", "credential = \"n8n-jwt\"")
@@ -62,7 +66,7 @@ async fn n8n_publishes_by_oauth2_and_its_webhooks_run() -> anyhow::Result<()> {
         ("__JWT_SECRET__", JWT_SECRET),
     ];
     filled(&bridge_tests::parts::repository().join("tests/n8n"), &import, &values)?;
-    let n8n = Part::n8n(&import).await?;
+    let n8n = Part::n8n(&import, &shared("BRIDGE_TEST_OTEL_COLLECTOR_HTTP")).await?;
     let n8n_url = n8n.value("N8N_URL")?;
     let webhooks = format!("{n8n_url}/webhook/{{workflow_id}}");
     world.consumer.start_ready(&[("FASTAPI_BRIDGE_WEBHOOK_URL", &webhooks)]).await?;
@@ -82,13 +86,28 @@ async fn n8n_publishes_by_oauth2_and_its_webhooks_run() -> anyhow::Result<()> {
         let published: Value = serde_json::from_str(&text)?;
         let published = published.as_array().and_then(|items| items.first()).unwrap_or(&published);
         let id = published["execution_id"].as_str().unwrap_or_else(|| panic!("{text}")).to_owned();
-        world.api.until(&id, "succeeded").await;
+        let seen = world.api.until(&id, "succeeded").await;
         let kept = format!("SELECT convert_from(body, 'UTF8') FROM results WHERE id = '{id}'");
         let result: Value = serde_json::from_str(&world.sql.one(&kept).await?)?;
         let received = result.get("received").or_else(|| result[0].get("received")).unwrap_or(&Value::Null);
         assert_eq!(received["execution_id"], id, "{receiver}: {result}");
         assert_eq!(received["payload"]["lead"], receiver, "{result}");
         assert_eq!(received["tenant_id"], world.tenants[0].id);
+        assert!(seen["n8n_execution_id"].is_string(), "{seen}");
+        assert_eq!(seen["n8n_execution_id"], result["executionId"], "{seen}");
+        // From n8n through the bridge into n8n: its run hangs below our request, in the caller's trace.
+        let runs =
+            |trace: &Trace| -> Vec<Span> { trace.all("workflow.execute").into_iter().cloned().collect() };
+        let below = |trace: &Trace| {
+            let client =
+                trace.all("POST 127.0.0.1").into_iter().find(|span| span.service == "bridge-consumer")?;
+            runs(trace).into_iter().find(|run| run.parent.as_ref() == Some(&client.id))
+        };
+        let found = jaeger.of(&id, |found| found.len() == 1 && below(&found[0]).is_some()).await;
+        let run = below(&found[0]).unwrap();
+        assert_ne!(run.service, "bridge-consumer", "{run:#?}");
+        let server = found[0].one("POST /pulsar/publish");
+        assert!(server.parent.is_some(), "the caller's workflow is above: {server:#?}");
     }
     world.leave().await
 }

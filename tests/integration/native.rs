@@ -223,3 +223,45 @@ async fn a_cancelled_one_says_so_to_its_caller() -> anyhow::Result<()> {
     );
     world.finish().await
 }
+
+#[tokio::test]
+async fn a_replay_goes_through_the_queue_and_says_so() -> anyhow::Result<()> {
+    let world = World::build().route("crm", NATIVE).start().await?;
+    let first = world.api.publish(lead("crm")).await?;
+    let decided = first.json["route"]["reason"].as_str().unwrap().to_owned();
+    let mut id = first.id();
+    // Of the replay of a replay the first reason is told as well.
+    for way in [", through the queue although that one was native", ""] {
+        let replay = world.api.post(&format!("/pulsar/executions/{id}/replay"), &json!({})).await?;
+        assert_eq!((replay.status, &replay.json["route"]["mode"]), (StatusCode::ACCEPTED, &json!("pulsar")));
+        let reason = format!("a replay of {id}, on its lane{way}; first decided: {decided}");
+        assert_eq!(replay.json["route"]["reason"], reason);
+        id = replay.id();
+        world.api.until(&id, "succeeded").await;
+    }
+    world.finish().await
+}
+
+/// It is asked to leave and may not wait as long as the webhook takes: the end is written, and is honest.
+#[tokio::test]
+async fn what_a_leaving_publisher_cuts_off_ends_as_unknown() -> anyhow::Result<()> {
+    let mut world = World::build().route("crm", NATIVE).set("publisher.drain_ms", "500").start().await?;
+    assert!(world.publisher.log().contains("longer than publisher.drain_ms"), "it was not warned of");
+    world.endpoint.script("crm", [Reply::Held]);
+    let api = world.api.clone();
+    let caller = tokio::spawn(async move { api.publish(lead("crm")).await });
+    let id = world.endpoint.wait_for("the request", |fired| !fired.is_empty()).await[0].execution.clone();
+    world.publisher.leave().await?;
+    // Whether the answer came through before the connection was cut is nobody's promise.
+    drop(caller.await?);
+    let end = world
+        .sql
+        .one(&format!("SELECT state || ' ' || reason || ' ' || error FROM executions WHERE id = '{id}'"))
+        .await?;
+    assert!(end.starts_with("5 unknown_outcome the publisher was asked to leave"), "{end}");
+    world.endpoint.release("crm");
+    world.api.expect(&id, "failed");
+    world.publisher.start_ready(&[]).await?;
+    assert_eq!(world.endpoint.fired_of(&id).len(), 1);
+    world.finish().await
+}

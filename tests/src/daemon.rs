@@ -105,9 +105,14 @@ impl Daemon {
 
     /// SIGTERM.
     pub fn ask_to_leave(&self) -> anyhow::Result<()> {
+        self.signal("TERM")
+    }
+
+    /// By its name without SIG.
+    pub fn signal(&self, name: &str) -> anyhow::Result<()> {
         let child = self.child.as_ref().with_context(|| format!("{} does not run", self.name))?;
-        let status = Command::new("kill").args(["-TERM", &child.id().to_string()]).status()?;
-        anyhow::ensure!(status.success(), "kill -TERM failed");
+        let status = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status()?;
+        anyhow::ensure!(status.success(), "kill -{name} failed");
         Ok(())
     }
 

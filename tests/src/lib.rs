@@ -11,6 +11,7 @@ pub mod broker;
 pub mod chaos;
 pub mod daemon;
 pub mod endpoint;
+pub mod jaeger;
 pub mod parts;
 pub mod register;
 pub mod seed;

@@ -81,9 +81,9 @@ impl Part {
         Self::start_new("pulsar").await
     }
 
-    /// Takes half a gigabyte; workflows and credentials of `import` are there and active.
-    pub async fn n8n(import: &Path) -> anyhow::Result<Self> {
-        Self::start_with("n8n", &["--import", &import.display().to_string()]).await
+    /// Takes half a gigabyte; workflows and credentials of `import` are there and active, and its spans go to `otlp`.
+    pub async fn n8n(import: &Path, otlp: &str) -> anyhow::Result<Self> {
+        Self::start_with("n8n", &["--import", &import.display().to_string(), "--otlp", otlp]).await
     }
 
     async fn start_new(kind: &'static str) -> anyhow::Result<Self> {
@@ -115,6 +115,23 @@ impl Part {
 
     pub async fn kill(&self) -> anyhow::Result<()> {
         self.run("kill", &[]).await
+    }
+
+    /// It keeps its connections and says nothing any more, until `thaw`.
+    pub async fn freeze(&self) -> anyhow::Result<()> {
+        self.signal("-STOP").await
+    }
+
+    pub async fn thaw(&self) -> anyhow::Result<()> {
+        self.signal("-CONT").await
+    }
+
+    async fn signal(&self, signal: &str) -> anyhow::Result<()> {
+        let pid = std::fs::read_to_string(self.state.path().join(format!("{}.pid", self.kind)))?;
+        let mut command = Command::new("kill");
+        command.args([signal, pid.trim()]);
+        anyhow::ensure!(output(command).await?.status.success(), "kill {signal} {} failed", self.kind);
+        Ok(())
     }
 
     /// A line of its environment file, for example DATABASE_URL.

@@ -195,6 +195,12 @@ impl Builder {
         self
     }
 
+    /// One more tenant, after the others.
+    pub fn also(mut self, tenant: Tenant) -> Self {
+        self.settings.tenants.push(tenant);
+        self
+    }
+
     /// The TOML lines of a route, for every tenant.
     pub fn route(mut self, workflow: &str, lines: &str) -> Self {
         self.settings.routes.push((workflow.to_owned(), lines.to_owned()));
@@ -204,6 +210,13 @@ impl Builder {
     pub fn set(mut self, key: &str, value: &str) -> Self {
         self.settings.overrides.push((key.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Its daemons send their spans to the shared collector.
+    pub fn traced(self) -> Self {
+        let quoted = |name| format!("{:?}", crate::parts::shared(name));
+        self.set("telemetry.otlp_endpoint", &quoted("BRIDGE_TEST_OTEL_COLLECTOR_GRPC"))
+            .set("telemetry.jaeger_url", &quoted("BRIDGE_TEST_JAEGER_QUERY_URL"))
     }
 
     pub fn database(mut self, url: &str) -> Self {

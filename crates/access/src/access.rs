@@ -61,14 +61,6 @@ impl Access {
         let issuers = config.issuers.iter().enumerate();
         let outside =
             issuers.map(|(index, issuer)| Outside::new(index, issuer, &config)).collect::<Result<_, _>>()?;
-        for why in Why::ALL {
-            metrics::counter!("bridge_logins_refused_total", "why" => why.as_str()).increment(0);
-        }
-        for kind in [API_KEY, OWN, OUTSIDE, CLIENT_CREDENTIALS] {
-            for outcome in ["ok", "refused"] {
-                metrics::counter!("bridge_logins_total", "kind" => kind, "outcome" => outcome).increment(0);
-            }
-        }
         Ok(Self(Arc::new(Mode::Checked(Box::new(Checked {
             source: source.into(),
             clock,

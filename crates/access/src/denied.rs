@@ -22,8 +22,6 @@ macro_rules! whys {
         pub(crate) enum Why { $( $(#[$meta])* $why ),+ }
 
         impl Why {
-            pub(crate) const ALL: &'static [Self] = &[$( Self::$why ),+];
-
             pub(crate) const fn as_str(self) -> &'static str {
                 match self { $( Self::$why => $name ),+ }
             }

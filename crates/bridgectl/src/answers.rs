@@ -7,6 +7,7 @@ pub mod holds;
 pub mod jobs;
 pub mod routes;
 pub mod status;
+pub mod traces;
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -103,6 +104,8 @@ pub struct Attempt {
 #[derive(Deserialize)]
 pub struct Trace {
     pub id: String,
+    /// Where it is shown, when the bridge knows.
+    pub url: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -14,6 +14,7 @@ pub mod routes;
 pub mod status;
 pub mod tenants;
 pub mod timeline;
+pub mod trace;
 
 use std::borrow::Cow;
 

@@ -25,7 +25,7 @@ use client::Connection;
 use failure::{Exit, Failure};
 use verbs::{
     Of, Setup, admin, audit, bulk, clients, completions, credential, dlq, doctor, execution, hold, job, key,
-    migrate, publish, roles, route, status, tenant, topics,
+    migrate, publish, roles, route, status, tenant, topics, trace,
 };
 
 /// Speaks to the bridge for its operators.
@@ -86,6 +86,8 @@ enum Verb {
     /// Find executions, follow them, wait for one, end or repeat one
     #[command(subcommand)]
     Execution(execution::Verb),
+    /// An execution's trace, drawn as a tree; fetched from Jaeger
+    Trace(trace::Args),
     /// Publish many again, as a job
     Replay(bulk::Args),
     /// End many, as a job
@@ -143,6 +145,7 @@ async fn run(cli: Cli) -> Result<String, Failure> {
         Verb::Audit(verb) => audit::run(&cli.connection.open()?, verb, json).await,
         Verb::Publish(args) => publish::run(&cli.connection.open()?, args, json).await,
         Verb::Execution(verb) => execution::run(&cli.connection.open()?, verb, json).await,
+        Verb::Trace(args) => trace::run(args, json).await,
         Verb::Route(verb) => route::run(&cli.connection.open()?, verb, json).await,
         Verb::Replay(args) => bulk::run(&cli.connection.open()?, bulk::Kind::Replay, args, json).await,
         Verb::Cancel(args) => bulk::run(&cli.connection.open()?, bulk::Kind::Cancel, args, json).await,

@@ -6,8 +6,8 @@ use serde_json::json;
 use super::*;
 use crate::canned::Canned;
 
-/// They ask the bridge nothing, or only the database and the broker.
-const ELSEWHERE: [&str; 7] = [
+/// They ask the bridge nothing, or only the database, the broker or Jaeger.
+const ELSEWHERE: [&str; 8] = [
     "admin bootstrap",
     "completions",
     "exit-codes",
@@ -15,6 +15,7 @@ const ELSEWHERE: [&str; 7] = [
     "migrate",
     "roles apply",
     "routes",
+    "trace",
 ];
 
 #[test]

@@ -21,6 +21,7 @@ pub mod route;
 pub mod status;
 pub mod tenant;
 pub mod topics;
+pub mod trace;
 
 pub use of::Of;
 

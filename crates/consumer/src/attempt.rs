@@ -4,7 +4,9 @@ use bridge_fire::{Aim, Attempt, Settlement};
 use bridge_protocol::{Completion, Reason, WorkflowId};
 use bridge_service::clock::jitter;
 use bridge_service::failpoint::hit;
+use bridge_service::trace;
 use bridge_webhook::Slot;
+use metrics::histogram;
 use tracing::Span;
 
 use crate::claim::{self, Held};
@@ -27,7 +29,12 @@ pub async fn run(works: &Works, job: &Job) -> End {
         Err(end) => return end,
     };
     hit("consumer.claimed");
-    Span::current().record("workflow.id", tracing::field::display(&held.claimed.workflow));
+    let span = Span::current();
+    span.record("workflow.id", held.claimed.workflow.as_str());
+    if job.traceparent.as_deref().and_then(trace::trace_id).is_none() {
+        // The message lost its way; the execution knows where it came from.
+        trace::part(&span, held.claimed.traceparent.as_deref(), &job.tenant, job.id, "continued");
+    }
     let settlement = use_claim(works, job, aim, slot, &mut held).await;
     record(works, job, &held, settlement).await
 }
@@ -74,6 +81,10 @@ async fn use_claim(works: &Works, job: &Job, aim: Aim, slot: Slot, held: &mut He
         traceparent: job.traceparent.as_deref().or(claimed.traceparent.as_deref()),
         callback_url: callback_url.as_deref(),
     };
+    if attempt == 1 {
+        histogram!("bridge_accept_to_fire_seconds", "lane" => claimed.lane.as_str())
+            .record(held.waited().as_secs_f64());
+    }
     let fired = match Box::pin(works.hooks.fire(&facts, &aim, slot, loaded.bytes)).await {
         Ok(fired) => fired,
         // It came up after the claim.

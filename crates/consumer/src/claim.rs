@@ -22,6 +22,7 @@ pub struct Held {
     /// On this machine's monotonic clock, counted from before the claim was sent: never later than the
     /// end that Postgres wrote down.
     lease_ends: Instant,
+    claimed_at: Instant,
     /// Proves a report of this attempt; its digest went with the claim.
     token: CallbackToken,
 }
@@ -40,6 +41,16 @@ impl Held {
         let (base, id, tenant) = (base.trim_end_matches('/'), job.id, &job.tenant);
         let token = self.token.expose();
         Ok(Some(format!("{base}/pulsar/executions/{id}/result?tenant_id={tenant}&token={token}")))
+    }
+
+    /// Since its acceptance.
+    pub fn age(&self) -> Duration {
+        self.claimed.age + self.claimed_at.elapsed()
+    }
+
+    /// Since it was due for the first time.
+    pub fn waited(&self) -> Duration {
+        self.claimed.waited + self.claimed_at.elapsed()
     }
 
     pub fn remaining(&self) -> Duration {
@@ -76,7 +87,7 @@ pub async fn claim(works: &Works, job: &Job, aim: &Aim) -> Result<Held, End> {
     match works.store.claim(row, works.settings.write_patience).await {
         Ok(ClaimAnswer::Claimed(claimed)) => {
             counter!("bridge_claims_total", "answer" => "claimed").increment(1);
-            Ok(Held { claimed, claim_id, lease_ends: sent_at + lease, token })
+            Ok(Held { claimed, claim_id, lease_ends: sent_at + lease, claimed_at: Instant::now(), token })
         }
         Ok(ClaimAnswer::Refused(refusal)) => Err(refused(job, refusal)),
         Err(error) => Err(unwritten("claim", job, &error)),
@@ -87,6 +98,9 @@ pub async fn claim(works: &Works, job: &Job, aim: &Aim) -> Result<Held, End> {
 /// still needs, its timer sees to.
 fn refused(job: &Job, refusal: Refusal) -> End {
     counter!("bridge_claims_total", "answer" => refusal.as_str()).increment(1);
+    if matches!(refusal, Refusal::Terminal | Refusal::StaleAttempt | Refusal::Leased) {
+        counter!("bridge_duplicate_deliveries_total", "lane" => job.lane.as_str()).increment(1);
+    }
     tracing::debug!(
         execution_id = %job.id, tenant_id = %job.tenant, message_id = %job.message_id,
         attempt = job.attempt, refusal = refusal.as_str(), "claim refused"

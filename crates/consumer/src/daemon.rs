@@ -8,8 +8,10 @@ use axum::Router;
 use axum::routing::get;
 use bridge_bus::{Admin, Subscriptions};
 use bridge_fire::Webhooks;
+use bridge_service::catalogue::{self, By};
 use bridge_service::clock::SystemClock;
 use bridge_service::daemon::Started;
+use bridge_service::expiry::Expiries;
 use bridge_service::health::{Health, Weight};
 use bridge_service::keyring::{KeyringFile, SharedKeyring, Use};
 use bridge_service::serve::{ServeLimits, serve};
@@ -18,6 +20,7 @@ use bridge_service::telemetry::TelemetryGuard;
 use bridge_service::{Config, Directory, Lifecycle, Routing, heartbeat};
 use bridge_store::{Store, StoreError};
 use bridge_webhook::{Breakers, Slots, WebhookClient};
+use metrics::gauge;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +31,7 @@ use crate::payload::LargePayloads;
 use crate::rejected::PerMinute;
 use crate::said::{HoldsMet, Said};
 use crate::works::{Settings, Works};
-use crate::{intake, measures, readiness, release, signing, tenants, vitals};
+use crate::{intake, readiness, release, signing, tenants, vitals};
 
 /// Deliveries between the topics' tasks and ours; each already holds a permit of its topic.
 const SINK: usize = 64;
@@ -46,8 +49,7 @@ const CLOSING: Duration = Duration::from_secs(8);
 
 pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
     let Started { config, lifecycle, telemetry, .. } = started;
-    bridge_fire::register();
-    measures::register();
+    catalogue::register(By::Consumer);
     let path = config.signing.keyring_file.clone().context("signing.keyring_file is missing")?;
     let keyring = KeyringFile::load(&path, Use::Verify)?;
     let algorithm = config.signing.algorithm;
@@ -100,6 +102,10 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
     lifecycle.spawn(keyring.watch(soft.clone()));
     let (every, directory) = (config.auth.directory_poll_ms.get(), works.hooks.directory.clone());
     lifecycle.spawn(routing.clone().watch(directory, every, soft.clone()));
+    let expiries = Expiries::new(config.broker_auth(), config.tls());
+    let clock = works.hooks.clock.clone();
+    lifecycle.spawn(bridge_service::measures::run(works.store.clone(), expiries, clock, soft.clone()));
+    gauge!("bridge_global_slots").set(config.consumer.global_slots as f64);
     lifecycle.spawn(works.tally.clone().run(works.store.clone(), soft.clone()));
     lifecycle.spawn(beat(&works, &routing, subscriptions.clone(), soft.clone()));
     let following = tenants::follow(works.clone(), subscriptions.clone(), config.consumer.topic_permits);

@@ -70,22 +70,25 @@ fn verify(works: &Works, delivery: &Delivery) -> Result<Option<Job>, Rejection> 
 /// link for whoever follows the messages.
 fn span(works: &Works, job: &Job) -> Span {
     let span = info_span!(
+        parent: None,
         "process",
         otel.name = %format_args!("process {}", job.topic),
         otel.kind = "consumer",
         messaging.system = "pulsar",
         messaging.operation.name = "process",
         messaging.operation.type = "process",
-        messaging.destination.name = %job.topic,
-        messaging.destination.subscription.name = %works.settings.subscription,
-        messaging.message.id = %job.message_id,
+        messaging.destination.name = job.topic,
+        messaging.destination.subscription.name = works.settings.subscription,
+        messaging.message.id = job.message_id,
         execution.id = %job.id,
-        tenant.id = %job.tenant,
-        workflow.id = job.hint.as_ref().map(field::display),
-        lane = %job.lane,
-        attempt = job.attempt,
-        trace_id = job.traceparent.as_deref().and_then(trace::trace_id),
+        tenant.id = job.tenant.as_str(),
+        // Recorded by the claim: until then there is only a hint that nobody signed.
+        workflow.id = field::Empty,
+        lane = job.lane.as_str(),
+        attempt = i64::from(job.attempt),
         error.type = field::Empty,
+        otel.status_code = field::Empty,
+        execution.state = field::Empty,
     );
     trace::set_parent(&span, job.traceparent.as_deref());
     trace::add_link(&span, job.traceparent.as_deref());

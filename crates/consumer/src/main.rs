@@ -9,7 +9,6 @@ mod intake;
 mod job;
 #[cfg(test)]
 mod life_tests;
-mod measures;
 mod payload;
 mod readiness;
 mod record;

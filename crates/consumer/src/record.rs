@@ -4,7 +4,9 @@ use bridge_fire::{Fence, Next, Settlement};
 use bridge_protocol::{Completion, Evidence, State};
 use bridge_service::directory::Tenant;
 use bridge_service::failpoint::hit;
-use bridge_store::{Ending, Finished, WriteError};
+use bridge_service::steps::STEPS;
+use bridge_service::trace;
+use bridge_store::{Ended, Ending, Finished, WriteError};
 use metrics::counter;
 use tracing::Span;
 
@@ -15,7 +17,7 @@ use crate::works::Works;
 pub async fn record(works: &Works, job: &Job, held: &Held, settlement: Settlement) -> End {
     let attempt = held.claimed.attempt;
     let (lane, state, reason) = labels(held, &settlement);
-    let may_repeat = settlement.may_repeat;
+    let (may_repeat, ended) = (settlement.may_repeat, end(held, &settlement));
     log(job, held, state, reason, &settlement);
     let settlement = seal(works, job, settlement);
     let fence = Fence { tenant: job.tenant.clone(), id: job.id, attempt, claim_id: held.claim_id };
@@ -24,6 +26,7 @@ pub async fn record(works: &Works, job: &Job, held: &Held, settlement: Settlemen
             hit("consumer.finished");
             counter!("bridge_attempts_total", "lane" => lane, "state" => state, "reason" => reason)
                 .increment(1);
+            ended.iter().for_each(Ended::count);
             if may_repeat {
                 counter!("bridge_attempts_repeated_unknown_total").increment(1);
             }
@@ -101,33 +104,60 @@ fn labels(held: &Held, settlement: &Settlement) -> (&'static str, &'static str, 
     (held.claimed.lane.as_str(), state, reason)
 }
 
+/// The attempt's canonical line: what it made of the execution.
 fn log(job: &Job, held: &Held, state: &str, reason: &str, settlement: &Settlement) {
     let (execution_id, tenant_id, workflow_id) = (job.id, &job.tenant, &held.claimed.workflow);
-    let (message_id, attempt) = (&job.message_id, held.claimed.attempt);
+    let (message_id, attempt, lane) = (&job.message_id, held.claimed.attempt, held.claimed.lane.as_str());
+    let trace_id = job.traceparent.as_deref().and_then(trace::trace_id);
     let (status, error) = (settlement.http_status, settlement.error.as_deref());
+    let took_ms = held.age().as_millis() as u64;
+    on_span(state, reason, settlement);
     match &settlement.next {
         Next::End(Ending::Succeeded { .. }) => tracing::info!(
-            %execution_id, %tenant_id, %workflow_id, message_id, attempt, status, evidence = reason, "execution succeeded"
+            target: STEPS, step = "ended", %execution_id, %tenant_id, trace_id, %workflow_id, lane, attempt, message_id,
+            state, evidence = reason, status, took_ms, "execution succeeded"
         ),
         Next::Wait(within) => tracing::info!(
-            %execution_id, %tenant_id, %workflow_id, message_id, attempt, status,
-            within_s = within.as_secs(), "the workflow has begun; its callback is waited for"
+            target: STEPS, step = "waiting", %execution_id, %tenant_id, trace_id, %workflow_id, lane, attempt, message_id,
+            state, status, took_ms, within_s = within.as_secs(), "the workflow has begun; its callback is waited for"
         ),
         Next::Retry(after) => {
-            Span::current().record("error.type", "retry");
             tracing::info!(
-                %execution_id, %tenant_id, %workflow_id, message_id, attempt, status, error,
-                after_ms = after.as_millis() as u64, "attempt failed; another follows"
+                target: STEPS, step = "retrying", %execution_id, %tenant_id, trace_id, %workflow_id, lane, attempt,
+                message_id, state, status, error, took_ms, after_ms = after.as_millis() as u64,
+                "attempt failed; another follows"
             );
         }
         Next::End(_) => {
-            Span::current().record("error.type", reason);
             tracing::warn!(
-                %execution_id, %tenant_id, %workflow_id, message_id, attempt, status, error, reason, state,
-                "execution ended without success"
+                target: STEPS, step = "ended", %execution_id, %tenant_id, trace_id, %workflow_id, lane, attempt, message_id,
+                state, reason, status, error, took_ms, "execution ended without success"
             );
         }
     }
+}
+
+fn on_span(state: &str, reason: &str, settlement: &Settlement) {
+    let span = Span::current();
+    span.record("execution.state", state);
+    match (&settlement.next, settlement.http_status) {
+        (Next::Retry(_), Some(status @ 400..)) => trace::failed(&span, &status.to_string()),
+        (Next::Retry(_), Some(_)) => trace::failed(&span, "unexpected_answer"),
+        (Next::Retry(_), None) => trace::failed(&span, "no_answer"),
+        (Next::End(Ending::Failed { .. } | Ending::DeadLettered(_)), _) => trace::failed(&span, reason),
+        (Next::End(Ending::Succeeded { .. }) | Next::Wait(_), _) => {}
+    }
+}
+
+/// The end that a settlement writes, if it is one.
+fn end(held: &Held, settlement: &Settlement) -> Option<Ended> {
+    let (state, reason, evidence) = match &settlement.next {
+        Next::Retry(_) | Next::Wait(_) => return None,
+        Next::End(Ending::Succeeded { evidence, .. }) => (State::Succeeded, None, Some(*evidence)),
+        Next::End(Ending::Failed { reason, .. }) => (State::Failed, Some(*reason), None),
+        Next::End(Ending::DeadLettered(reason)) => (State::DeadLettered, Some(*reason), None),
+    };
+    Some(Ended { lane: held.claimed.lane, state, reason, evidence, took: held.age() })
 }
 
 /// Postgres did not take it. Out of reach for longer than the patience: the broker brings the message

@@ -61,7 +61,8 @@ pub(crate) fn request(
     (body, headers)
 }
 
-pub(crate) fn span(aim: &Aim) -> Span {
+/// Without the URL's query and login: both may hold secrets.
+pub(crate) fn span(aim: &Aim, attempt: &Attempt<'_>) -> Span {
     let host = aim.url.host_str().unwrap_or_default();
     info_span!(
         "fire",
@@ -70,8 +71,14 @@ pub(crate) fn span(aim: &Aim) -> Span {
         http.request.method = "POST",
         http.response.status_code = field::Empty,
         server.address = host,
-        server.port = aim.url.port_or_known_default(),
+        server.port = aim.url.port_or_known_default().map(i64::from),
         url.path = aim.url.path(),
+        execution.id = %attempt.execution,
+        tenant.id = attempt.tenant.as_str(),
+        workflow.id = attempt.workflow.as_str(),
+        lane = attempt.lane.as_str(),
+        attempt = i64::from(attempt.attempt),
         error.type = field::Empty,
+        otel.status_code = field::Empty,
     )
 }

@@ -7,6 +7,7 @@ use bridge_protocol::{Lane, RouteTable, TenantId, WorkflowId};
 use bridge_service::Directory;
 use bridge_service::clock::SharedClock;
 use bridge_service::directory::Tenant;
+use bridge_service::trace;
 use bridge_webhook::{Fire, FireResult, Minted, NoSlot, Slot, Slots, WebhookClient};
 use bytes::Bytes;
 use metrics::{counter, gauge, histogram};
@@ -85,7 +86,7 @@ impl Webhooks {
             secrets => secrets,
         };
         let login = login(Some(&tenant), &aim.target)?;
-        let (span, now) = (span(aim), self.clock.now());
+        let (span, now) = (span(aim, attempt), self.clock.now());
         let (body, mut headers) = span
             .in_scope(|| heavy(payload.len(), || request(attempt, aim.target.body, secrets, &payload, now)));
         if let Some(login) = login {
@@ -102,17 +103,25 @@ impl Webhooks {
         drop(payload);
         let lane = attempt.lane.as_str();
         gauge!("bridge_webhooks_in_flight").increment(1.0);
+        gauge!("n8n_active_workflows").increment(1.0);
         let begun = Instant::now();
         let sending = self.client.fire(Fire { url: &aim.url, body, headers, timeout: aim.target.timeout });
         let result = sending.instrument(span.clone()).await;
         gauge!("bridge_webhooks_in_flight").decrement(1.0);
-        histogram!("bridge_webhook_seconds", "lane" => lane).record(begun.elapsed().as_secs_f64());
-        counter!("bridge_webhook_requests_total", "lane" => lane, "answer" => result.kind()).increment(1);
-        if let Some(status) = result.status() {
-            span.record("http.response.status_code", status);
-        }
-        if result.endpoint_is_well() != Some(true) {
-            span.record("error.type", result.kind());
+        gauge!("n8n_active_workflows").decrement(1.0);
+        let (took, kind) = (begun.elapsed().as_secs_f64(), result.kind());
+        histogram!("bridge_webhook_seconds", "lane" => lane).record(took);
+        histogram!("n8n_request_duration_seconds", "lane" => lane).record(took);
+        counter!("bridge_webhook_requests_total", "lane" => lane, "answer" => kind).increment(1);
+        counter!("n8n_requests_total", "lane" => lane, "status" => kind).increment(1);
+        match result.status() {
+            Some(status) => {
+                span.record("http.response.status_code", i64::from(status));
+                if status >= 400 {
+                    trace::failed(&span, &status.to_string());
+                }
+            }
+            None => trace::failed(&span, result.kind()),
         }
         if let Some(well) = result.endpoint_is_well() {
             slot.report(well);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::tenant_routes::TenantRoutes;
 use crate::web_url::{check_webhook_url, fill};
 use crate::{
-    BodyShape, Hold, Lane, OnUnknown, RetryPolicy, Route, RouteName, SuccessRule, TenantId, WorkflowId,
+    BodyShape, Hold, Lane, Mode, OnUnknown, RetryPolicy, Route, RouteName, SuccessRule, TenantId, WorkflowId,
 };
 
 /// Everything needed to fire.
@@ -226,6 +226,19 @@ impl RouteTable {
             trusted_host: matches!(named, Named::Override | Named::Operator),
             is_active: route.is_active,
         }
+    }
+
+    /// The longest time-out of the routes that say native, or that leave it open where the queue is switched off.
+    pub fn longest_native(&self) -> Option<Duration> {
+        let otherwise = if self.defaults.queue_enabled { Mode::Pulsar } else { Mode::Native };
+        let timeout = |route: &Route| {
+            let lane = || route.lane.unwrap_or(Lane::Long).webhook_timeout();
+            route.timeout_ms.map_or_else(lane, Duration::from_millis)
+        };
+        let routes = self.tenants.values().flat_map(|routes| routes.all());
+        let native = routes.filter(|route| route.mode.unwrap_or(otherwise) == Mode::Native).map(timeout);
+        let unrouted = (otherwise == Mode::Native).then_some(Lane::Long.webhook_timeout());
+        native.chain(unrouted).max()
     }
 
     /// The URL with its placeholder, and who named it.

@@ -67,6 +67,12 @@ impl TenantRoutes {
         }
     }
 
+    /// Every route, whatever its kind.
+    pub fn all(&self) -> impl Iterator<Item = &Route> {
+        let routes = self.workflows.values().chain(self.types.values()).chain(&self.default);
+        routes.map(|route| &**route)
+    }
+
     /// The names whose route is another one there, or only in one of the two.
     pub fn differing(&self, other: &Self) -> Vec<RouteName> {
         let workflows =

@@ -27,6 +27,8 @@ pub struct TimerInput {
     /// A publish of this execution has not been answered yet, in this process.
     pub in_flight_here: bool,
     pub backlog: Backlog,
+    /// The broker, or this topic, takes nothing now: what would be published is looked at again after so long.
+    pub shut_for: Option<Duration>,
     pub on_unknown: OnUnknown,
     pub now: Time,
     /// In `[0, 1)`.
@@ -168,6 +170,9 @@ fn publish_unless_waiting(
     policy: &TimerPolicy,
     published: Option<Time>,
 ) -> TimerDecision {
+    if let Some(pause) = input.shut_for {
+        return TimerDecision::Rearm(input.ring_after(pause));
+    }
     if let (Some(at), Backlog::Since(earliest)) = (published, input.backlog)
         && earliest <= later(at, policy.stamp_slack)
     {

@@ -4,6 +4,7 @@ use bridge_protocol::{Asked, Completion, Decision, ExecutionId, Mode, TenantId};
 use bridge_service::clock::entropy;
 use bridge_service::directory::Tenant;
 use bridge_service::problem::FieldError;
+use bridge_service::steps::STEPS;
 use bridge_service::{Problem, failpoint, trace};
 use bridge_store::{Accepted, Idempotency, NativeClaim, NewExecution, TenantState, WriteError};
 use http::StatusCode;
@@ -108,6 +109,21 @@ impl Candidate {
         Self::decided(app, publish, Way::Either, Some(charge), traceparent)
     }
 
+    /// Through the broker, for what was charged already.
+    pub fn charged(
+        app: &AppState,
+        publish: Publish,
+        charge: Charge,
+        traceparent: Option<&str>,
+    ) -> Result<Self, Problem> {
+        Self::decided(app, publish, Way::Queued, Some(charge), traceparent)
+    }
+
+    /// Of the operator's own tenant: no quota stops it, and it always goes the whole way.
+    pub fn canary(app: &AppState, publish: Publish) -> Result<Self, Problem> {
+        Self::decided(app, publish, Way::Queued, None, None)
+    }
+
     /// Tells of another's bad end. It is no request of the tenant's, so no quota stops it.
     pub fn telling(
         app: &AppState,
@@ -187,7 +203,7 @@ impl Candidate {
         }
     }
 
-    pub(crate) fn settle(&mut self, accepted: Accepted) -> Fate {
+    pub(crate) fn settle(&mut self, app: &App, accepted: Accepted) -> Fate {
         let (slot, charge) = (self.slot.take(), self.charge.take());
         let (publish, decision) = (&self.publish, &self.decision);
         let (outcome, fate) = match accepted {
@@ -199,14 +215,16 @@ impl Candidate {
         metrics::counter!("bridge_publish_total", "lane" => decision.lane.as_str(), "outcome" => outcome)
             .increment(1);
         if let Fate::New = fate {
+            app.busiest.accepted(&publish.tenant);
             // A repeat takes nothing of a quota: its charge is dropped.
             if let Some(charge) = charge {
                 charge.keep();
             }
-            tracing::debug!(
-                execution_id = %self.id, tenant_id = %publish.tenant, workflow_id = %publish.workflow,
-                lane = %decision.lane, mode = %decision.mode, completion = %decision.completion, decided_by = decision.decided_by,
-                reason = decision.reason, trace_id = self.traceparent.as_deref().and_then(trace::trace_id), "accepted"
+            tracing::info!(
+                target: STEPS, step = "accepted", execution_id = %self.id, tenant_id = publish.tenant.as_str(),
+                trace_id = self.traceparent.as_deref().and_then(trace::trace_id), workflow_id = publish.workflow.as_str(),
+                lane = decision.lane.as_str(), mode = %decision.mode, completion = %decision.completion,
+                decided_by = decision.decided_by, decided_because = decision.reason, "accepted"
             );
             if let Some(slot) = slot {
                 slot.send(Message {
@@ -276,7 +294,8 @@ pub async fn one(
         let accepted =
             app.store.accept(candidate.row(&app), app.limits.accept_patience).await.map_err(refused)?;
         failpoint::hit("publisher.accepted");
-        let fate = candidate.settle(accepted);
+        trace::event("committed");
+        let fate = candidate.settle(&app, accepted);
         drop(share);
         Ok((candidate, fate))
     })
@@ -303,7 +322,7 @@ pub async fn all(
             let accepted = app.store.accept_all(rows, app.limits.accept_patience).await.map_err(refused)?;
             failpoint::hit("publisher.accepted");
             for (index, accepted) in part.into_iter().zip(accepted) {
-                fates[index] = Some(candidates[index].settle(accepted));
+                fates[index] = Some(candidates[index].settle(&app, accepted));
             }
         }
         drop(share);

@@ -74,6 +74,8 @@ impl Published {
         span.record("tenant.id", publish.tenant.as_str());
         span.record("workflow.id", publish.workflow.as_str());
         span.record("lane", decision.lane.as_str());
+        span.record("attempt", 1);
+        span.record("route.mode", decision.mode.as_str());
         span.record("route.decided_by", decision.decided_by);
         span.record("route.reason", decision.reason.as_str());
         Self {

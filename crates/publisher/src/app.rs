@@ -8,7 +8,7 @@ use axum::{Router, middleware};
 use bridge_access::Access;
 use bridge_protocol::{RouteTable, TopicNames};
 use bridge_service::clock::SharedClock;
-use bridge_service::config::Config;
+use bridge_service::config::{Canary, Config};
 use bridge_service::directory::Directory;
 use bridge_service::health::Health;
 use bridge_service::problem;
@@ -22,9 +22,11 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::allowance::{Allowances, Throttle};
 use crate::budget::Budget;
+use crate::busiest::Busiest;
 use crate::data_keys::AtRest;
 use crate::endpoints::{self, Need};
 use crate::handoff::Handoff;
+use crate::jobs::JobLimits;
 use crate::members::Members;
 use crate::native::Native;
 use crate::waiters::Waiters;
@@ -69,11 +71,16 @@ pub struct App {
     pub limits: Limits,
     /// The API's address as callers see it; empty: links are relative.
     pub public_url: String,
+    /// Where people look at traces.
+    pub jaeger_url: Option<String>,
     /// The built-in issuer's address: absolute, also without a public URL.
     pub issuer: String,
     pub trusted_proxies: Vec<IpNet>,
     pub health: Health,
     pub metrics: PrometheusHandle,
+    /// Beside them: who publishes most.
+    pub busiest: Busiest,
+    pub canary: Canary,
 }
 
 pub type AppState = Arc<App>;
@@ -96,9 +103,7 @@ pub struct Limits {
     pub payload_retention: Duration,
     /// When the timer of a handed-off execution rings.
     pub patience: Duration,
-    /// Executions that a job looks at in one go, and how many it takes a second unless it says so.
-    pub job_page: u16,
-    pub job_per_second: f64,
+    pub jobs: JobLimits,
     /// How long our own tokens are good: a key that signs no more must verify them for that long.
     pub token_lifetime: Duration,
 }
@@ -117,8 +122,7 @@ impl Limits {
             callbacks: config.callback_base_url().is_some(),
             payload_retention: config.retention.payloads_days.duration(),
             patience: config.relay.patience_ms.get(),
-            job_page: publisher.job_page,
-            job_per_second: f64::from(publisher.job_per_second),
+            jobs: JobLimits::new(publisher),
             token_lifetime: config.auth.token_lifetime_s.get(),
         }
     }

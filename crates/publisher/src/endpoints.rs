@@ -126,6 +126,8 @@ pub fn all() -> Vec<Endpoint> {
         get("/health/live", Open, routes::health::live),
         get("/health/ready", Open, routes::health::ready),
         get("/metrics", Open, routes::metrics::handle),
+        // For the bridge's own canary, which is known by its signature.
+        post("/internal/canary", Open, routes::canary::handle),
         get("/openapi.json", Open, routes::docs::document),
         get("/docs", Open, routes::docs::page),
     ]

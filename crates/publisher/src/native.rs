@@ -11,7 +11,9 @@ use bridge_protocol::{ExecutionId, Reason, State, TenantId};
 use bridge_service::Problem;
 use bridge_service::clock::entropy;
 use bridge_service::failpoint::hit;
-use bridge_store::{Ending, Finished, NativeClaim, ResultBody};
+use bridge_service::steps::STEPS;
+use bridge_service::trace;
+use bridge_store::{Ended, Ending, Finished, NativeClaim, ResultBody};
 use bridge_webhook::{FireResult, Slot};
 use bytes::Bytes;
 use http::StatusCode;
@@ -31,8 +33,8 @@ use crate::routes::publish::waited;
 use crate::sealing::seal;
 use crate::waiters::Place;
 
-/// How long a request waits for a place at its webhook before it goes through the queue.
-const SLOT_WAIT: Duration = Duration::from_secs(1);
+/// How long an end is written at least, however late it is.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 pub struct Native {
     pub hooks: Webhooks,
@@ -40,14 +42,15 @@ pub struct Native {
     pub lease_margin: Duration,
     /// How long an end is written again while Postgres is away.
     pub write_patience: Duration,
+    /// How long a request waits for a place at its webhook before it goes through the queue.
+    pub slot_wait: Duration,
+    /// The largest payload that is fired natively.
+    pub largest: usize,
     /// What is fired goes on to its end, also when its caller hangs up or the publisher leaves.
     pub tasks: TaskTracker,
-    /// Unless the time to leave is over.
+    /// Unless the time to leave is over: then its outcome is written down as unknown.
     pub hard: CancellationToken,
 }
-
-/// The largest payload that is fired natively.
-const LARGEST: usize = 256 << 10;
 
 /// A place at the webhook. Taken before anything is written: then it is fired at once.
 struct Ready {
@@ -110,8 +113,8 @@ impl Native {
     async fn ready(&self, candidate: &Candidate) -> Result<Ready, String> {
         let publish = &candidate.publish;
         // Its share of the memory is held until the webhook has answered: a few of the largest would take it all.
-        if publish.payload.len() > LARGEST {
-            return Err(format!("the payload has more than {LARGEST} bytes"));
+        if publish.payload.len() > self.largest {
+            return Err(format!("the payload has more than {} bytes", self.largest));
         }
         let aim = self
             .hooks
@@ -120,7 +123,7 @@ impl Native {
         if let Some(bar) = self.hooks.bar(&publish.tenant, &aim) {
             return Err(bar.to_string());
         }
-        let deadline = Instant::now() + SLOT_WAIT;
+        let deadline = Instant::now() + self.slot_wait;
         match self.hooks.slot(&aim, deadline).await {
             Ok(slot) => Ok(Ready { aim, slot }),
             Err(none) => Err(none.to_string()),
@@ -135,11 +138,10 @@ async fn on_its_own(
     ready: Ready,
     share: Share,
 ) -> Result<Done, Problem> {
-    let (own, hard) = (app.clone(), app.native.hard.clone());
-    let work = async move { hard.run_until_cancelled(run(&own, candidate, ready, share)).await };
+    let own = app.clone();
+    let work = async move { run(&own, candidate, ready, share).await };
     match app.native.tasks.spawn(work.in_current_span()).await {
-        Ok(Some(done)) => done,
-        Ok(None) => Err(cut_off()),
+        Ok(done) => done,
         Err(error) => {
             tracing::error!(%error, "a native execution failed in an unforeseen way; its timer ends it");
             Err(Problem::internal())
@@ -157,16 +159,17 @@ async fn run(app: &App, mut candidate: Candidate, ready: Ready, mut share: Share
     let claim = NativeClaim { claim_id: random_id(), lease };
     candidate.native = Some(claim.clone());
     // From before the accept, so never later than the end that Postgres writes down.
-    let lease_ends = Instant::now() + lease;
+    let begun = Instant::now();
+    let lease_ends = begun + lease;
     let accepted = app.store.accept(candidate.row(app), app.limits.accept_patience).await.map_err(refused)?;
     hit("native.accepted");
-    let fate = candidate.settle(accepted);
+    let fate = candidate.settle(app, accepted);
     if !matches!(fate, Fate::New) {
         return Ok((candidate, fate, None));
     }
     let settlement = fire(app, &candidate, ready, plain, lease_ends).await;
     hit("native.fired");
-    let fired = record(app, &candidate, claim.claim_id, settlement, lease_ends).await?;
+    let fired = record(app, &candidate, claim.claim_id, settlement, (begun, lease_ends)).await?;
     hit("native.finished");
     drop(share);
     Ok((candidate, fate, Some(fired)))
@@ -184,6 +187,13 @@ async fn fire(
     if lease_ends.saturating_duration_since(Instant::now()) < aim.target.timeout {
         return Settlement::failed(Reason::AttemptsExhausted, "accepting it took too long; nothing was sent");
     }
+    let hard = &app.native.hard;
+    if hard.is_cancelled() {
+        return Settlement::failed(
+            Reason::AttemptsExhausted,
+            "nothing was sent: the publisher was asked to leave",
+        );
+    }
     let publish = &candidate.publish;
     let attempt = Attempt {
         tenant: &publish.tenant,
@@ -196,7 +206,11 @@ async fn fire(
         traceparent: candidate.traceparent(),
         callback_url: None,
     };
-    match Box::pin(app.native.hooks.fire(&attempt, &aim, slot, payload)).await {
+    let answered = Box::pin(app.native.hooks.fire(&attempt, &aim, slot, payload));
+    let Some(answered) = hard.run_until_cancelled(answered).await else {
+        return Settlement::failed(Reason::UnknownOutcome, CUT);
+    };
+    match answered {
         Ok(fired) => with_answer(Settlement::once(&fired, &aim.target, app.limits.result_bytes), fired, app),
         Err(bar) => Settlement::failed(Reason::AttemptsExhausted, &format!("nothing was sent: {bar}")),
     }
@@ -225,7 +239,7 @@ async fn record(
     candidate: &Candidate,
     claim_id: Uuid,
     mut settlement: Settlement,
-    lease_ends: Instant,
+    (begun, lease_ends): (Instant, Instant),
 ) -> Result<Fired, Problem> {
     let (id, tenant) = (candidate.id, &candidate.publish.tenant);
     let mut fired = Fired { outcome: outcome(app, &settlement), warning: None };
@@ -243,16 +257,23 @@ async fn record(
     let state = fired.outcome.state;
     let reason = fired.outcome.reason.clone().unwrap_or_default();
     tracing::info!(
-        execution_id = %id, tenant_id = %tenant, workflow_id = %candidate.publish.workflow, %state, reason,
-        status = fired.outcome.http_status, error = fired.outcome.error.as_deref(), "native execution ended"
+        target: STEPS, step = "ended", execution_id = %id, tenant_id = tenant.as_str(),
+        trace_id = candidate.traceparent().and_then(trace::trace_id), workflow_id = candidate.publish.workflow.as_str(),
+        lane = candidate.decision.lane.as_str(), attempt = 1, state = state.as_str(), reason, status = fired.outcome.http_status, error = fired.outcome.error.as_deref(), "native execution ended"
     );
+    let (lane, evidence) = (candidate.decision.lane, fired.outcome.evidence);
+    let ended = Ended { lane, state, reason: bad_end(&settlement), evidence, took: begun.elapsed() };
     let fence = Fence { tenant: tenant.clone(), id, attempt: 1, claim_id };
-    // Beyond the lease the timer has the word.
-    let patience =
-        app.native.write_patience.min(lease_ends.saturating_duration_since(Instant::now()).max(SLOT_WAIT));
+    // Beyond the lease the timer has the word, and whoever leaves has no more time.
+    let left = match app.native.hard.is_cancelled() {
+        true => Duration::ZERO,
+        false => lease_ends.saturating_duration_since(Instant::now()),
+    };
+    let patience = app.native.write_patience.min(left.max(LAST_WORD));
     match settlement.write(&app.store, fence, patience).await {
         Ok(Finished::Done) => {
             metrics::counter!("bridge_native_total", "outcome" => state.as_str()).increment(1);
+            ended.count();
             app.waiters.ended(tenant, id);
         }
         Ok(Finished::LostFence(now)) => {
@@ -271,6 +292,16 @@ async fn record(
     }
     Ok(fired)
 }
+
+fn bad_end(settlement: &Settlement) -> Option<Reason> {
+    match &settlement.next {
+        Next::End(Ending::Failed { reason, .. } | Ending::DeadLettered(reason)) => Some(*reason),
+        _ => None,
+    }
+}
+
+const CUT: &str =
+    "the publisher was asked to leave, and the webhook had not answered when publisher.drain_ms was over";
 
 const UNWRITTEN: &str = "the webhook answered, but the database did not take its end: it will be shown as failed with \
                          an unknown outcome";
@@ -347,13 +378,6 @@ fn lost(id: ExecutionId, state: Option<State>) -> Problem {
         Some(state) => problem.with_state(name, state.allowed()),
         None => problem,
     }
-}
-
-fn cut_off() -> Problem {
-    let detail = "the publisher is leaving and could not wait for the webhook; repeat the request with an idempotency_key, \
-                  which tells what became of this one";
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "Stopping", detail)
-        .retry_after(Duration::from_secs(1))
 }
 
 fn random_id() -> Uuid {

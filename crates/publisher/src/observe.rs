@@ -19,20 +19,26 @@ pub async fn observe(path: MatchedPath, request: Request, next: Next) -> Respons
         otel.status_code = tracing::field::Empty,
         http.request.method = method,
         http.route = path.as_str(),
+        url.scheme = "http",
+        url.path = request.uri().path(),
+        error.type = tracing::field::Empty,
         http.response.status_code = tracing::field::Empty,
         execution.id = tracing::field::Empty,
         tenant.id = tracing::field::Empty,
         workflow.id = tracing::field::Empty,
         lane = tracing::field::Empty,
+        attempt = tracing::field::Empty,
+        execution.replay_of = tracing::field::Empty,
+        route.mode = tracing::field::Empty,
         route.decided_by = tracing::field::Empty,
         route.reason = tracing::field::Empty,
     );
     trace::set_parent(&span, traceparent(request.headers()));
     let response = next.run(request).instrument(span.clone()).await;
     let status = response.status();
-    span.record("http.response.status_code", status.as_u16());
+    span.record("http.response.status_code", i64::from(status.as_u16()));
     if status.is_server_error() {
-        span.record("otel.status_code", "ERROR");
+        trace::failed(&span, status.as_str());
     }
     let route = path.as_str().to_owned();
     metrics::histogram!("bridge_http_request_seconds", "method" => method, "route" => route.clone())
@@ -40,6 +46,25 @@ pub async fn observe(path: MatchedPath, request: Request, next: Next) -> Respons
     metrics::counter!("bridge_http_requests_total", "method" => method, "route" => route, "status" => status.as_str().to_owned())
         .increment(1);
     response
+}
+
+/// What does a request's work without one: the same fields, for the same steps.
+pub fn job_span(what: &'static str, job: uuid::Uuid) -> tracing::Span {
+    tracing::info_span!(
+        parent: None,
+        "job",
+        otel.name = what,
+        job.id = %job,
+        execution.id = tracing::field::Empty,
+        execution.replay_of = tracing::field::Empty,
+        tenant.id = tracing::field::Empty,
+        workflow.id = tracing::field::Empty,
+        lane = tracing::field::Empty,
+        attempt = tracing::field::Empty,
+        route.mode = tracing::field::Empty,
+        route.decided_by = tracing::field::Empty,
+        route.reason = tracing::field::Empty,
+    )
 }
 
 pub fn traceparent(headers: &HeaderMap) -> Option<&str> {

@@ -8,6 +8,7 @@ use bridge_protocol::{
 };
 use bridge_service::clock::SharedClock;
 use bridge_service::signing_gate::SigningGate;
+use bridge_service::steps::STEPS;
 use bridge_service::trace;
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -50,27 +51,37 @@ impl Outbound {
     pub async fn publish(&self, message: &Message) -> Result<MessageId, OutboundError> {
         let topic = self.topic(message);
         let span = tracing::info_span!(
+            parent: None,
             "send",
             otel.name = format_args!("send {topic}"),
             otel.kind = "producer",
             messaging.system = "pulsar",
             messaging.operation.name = "send",
             messaging.operation.type = "send",
-            messaging.destination.name = %topic,
+            messaging.destination.name = topic.as_str(),
             messaging.message.id = tracing::field::Empty,
             execution.id = %message.id,
-            tenant.id = %message.tenant,
-            workflow.id = %message.workflow,
-            lane = %message.lane,
-            attempt = message.attempt,
+            tenant.id = message.tenant.as_str(),
+            workflow.id = message.workflow.as_str(),
+            lane = message.lane.as_str(),
+            // Unsigned numbers would become texts.
+            attempt = i64::from(message.attempt),
+            error.type = tracing::field::Empty,
+            otel.status_code = tracing::field::Empty,
         );
-        trace::set_parent(&span, message.traceparent.as_deref());
+        let traceparent = message.traceparent.as_deref();
+        let now = self.clock.now();
+        trace::Later { tenant: &message.tenant, execution: message.id, traceparent, now }.join(&span);
         let started = Instant::now();
         let outcome = self.send(message, &topic, &span).instrument(span.clone()).await;
         let label = match &outcome {
             Ok(id) => {
                 span.record("messaging.message.id", id.as_str());
-                tracing::debug!(execution_id = %message.id, tenant_id = %message.tenant, message_id = id.as_str(), attempt = message.attempt, "published");
+                tracing::debug!(
+                    target: STEPS, step = "published", execution_id = %message.id, tenant_id = message.tenant.as_str(),
+                    trace_id = traceparent.and_then(trace::trace_id), workflow_id = message.workflow.as_str(),
+                    lane = message.lane.as_str(), attempt = message.attempt, message_id = id.as_str(), "published"
+                );
                 "ok"
             }
             Err(OutboundError::Sign(_)) => "unsigned",
@@ -78,6 +89,9 @@ impl Outbound {
             Err(OutboundError::Publish(PublishError::Down)) => "down",
             Err(OutboundError::Publish(_)) => "refused",
         };
+        if outcome.is_err() {
+            trace::failed(&span, label);
+        }
         metrics::counter!("bridge_messages_published_total", "lane" => message.lane.as_str(), "outcome" => label)
             .increment(1);
         metrics::histogram!("bridge_publish_seconds", "lane" => message.lane.as_str())

@@ -7,13 +7,15 @@ use anyhow::Context;
 use bridge_access::Access;
 use bridge_bus::{Admin, Producers};
 use bridge_fire::Webhooks;
-use bridge_protocol::{TenantId, TimerPolicy};
+use bridge_protocol::{RouteTable, TenantId, TimerPolicy};
 use bridge_service::Lifecycle;
 use bridge_service::Routing;
+use bridge_service::catalogue::{self, By};
 use bridge_service::clock::{SharedClock, SystemClock};
 use bridge_service::config::Config;
 use bridge_service::daemon::Started;
 use bridge_service::directory::Directory;
+use bridge_service::expiry::Expiries;
 use bridge_service::health::{Health, HealthSlot, Reading, Status, Weight};
 use bridge_service::heartbeat;
 use bridge_service::keyring::{KeyringFile, Use};
@@ -30,10 +32,13 @@ use tokio_util::task::TaskTracker;
 use crate::allowance::{self, Allowances, Throttle};
 use crate::app::{App, Limits, router};
 use crate::budget::Budget;
+use crate::busiest::Busiest;
+use crate::canary;
 use crate::data_keys::{self, AtRest};
 use crate::handoff::Handoff;
 use crate::in_flight::InFlight;
 use crate::jobs;
+use crate::measures;
 use crate::members::Members;
 use crate::native::Native;
 use crate::outbound::Outbound;
@@ -45,7 +50,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
     let Started { config, lifecycle, telemetry, insecure_dev } = started;
-    bridge_fire::register();
+    catalogue::register(By::Publisher);
     let listener = TcpListener::bind(config.publisher.bind)
         .await
         .with_context(|| format!("{} cannot be listened on; change publisher.bind", config.publisher.bind))?;
@@ -96,6 +101,12 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
         lifecycle.soft.clone(),
     ));
     lifecycle.spawn(keyring.watch(lifecycle.soft.clone()));
+    let expiries = Expiries::new(config.broker_auth(), config.tls());
+    let stop = || lifecycle.soft.clone();
+    lifecycle.spawn(bridge_service::measures::run(store.clone(), expiries, clock.clone(), stop()));
+    lifecycle.spawn(measures::run(store.clone(), path.to_owned(), clock.clone(), stop()));
+    let busiest = Busiest::new(config.telemetry.tenants_named);
+    lifecycle.spawn(busiest.clone().run(stop()));
     let every = config.auth.directory_poll_ms.get();
     lifecycle.spawn(routing.clone().watch(directory.clone(), every, lifecycle.soft.clone()));
     lifecycle.spawn(access.clone().run(lifecycle.soft.clone()));
@@ -139,9 +150,12 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
         },
         lease_margin: config.consumer.lease_margin_ms.get(),
         write_patience: config.database.write_patience_ms.get(),
+        slot_wait: config.publisher.native_slot_wait_ms.get(),
+        largest: config.publisher.native_payload_bytes,
         tasks: natives.clone(),
         hard: lifecycle.hard.clone(),
     };
+    warn_of_a_short_drain(&routes.load(), config.publisher.drain_ms.get());
     let waiters = Waiters::new(config.publisher.waiters, lifecycle.soft.clone());
     lifecycle.spawn(waiters.clone().run(store.clone()));
 
@@ -167,6 +181,7 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
         clock,
         budget: Budget::new(config.publisher.inflight_requests, config.publisher.inflight_bytes),
         limits: Limits::new(&config),
+        jaeger_url: config.telemetry.jaeger_url.clone(),
         public_url: config
             .publisher
             .public_url
@@ -178,6 +193,8 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
         trusted_proxies: config.trusted_proxies(),
         health,
         metrics: telemetry.metrics(),
+        busiest,
+        canary: config.canary.clone(),
     });
     let limits = ServeLimits {
         connections: config.publisher.max_connections,
@@ -186,6 +203,7 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
     };
     lifecycle.spawn(relay::tell(app.clone(), lifecycle.soft.clone()));
     lifecycle.spawn(jobs::run(app.clone(), lifecycle.soft.clone()));
+    lifecycle.spawn(canary::run(app.clone(), config.canary.clone(), lifecycle.soft.clone()));
     tracing::info!(address = %listener.local_addr()?, "the publisher listens");
     let (router, served) = (router(app), lifecycle.clone());
     lifecycle.spawn(async move {
@@ -278,6 +296,18 @@ async fn watch(store: Store, slot: HealthSlot, in_flight: InFlight, stop: Cancel
             }
             Err(error) => slot.set(Status::Down, error.to_string()),
         }
+    }
+}
+
+/// What is fired natively and has no answer when the time to leave is over ends with an unknown outcome.
+fn warn_of_a_short_drain(routes: &RouteTable, drain: Duration) {
+    if let Some(longest) = routes.longest_native().filter(|longest| *longest > drain) {
+        tracing::warn!(
+            drain_ms = drain.as_millis() as u64,
+            longest_timeout_ms = longest.as_millis() as u64,
+            "a native route's time-out is longer than publisher.drain_ms: at a stop its executions may be cut off; make \
+             drain_ms longer, or the route's timeout_ms shorter"
+        );
     }
 }
 

@@ -97,7 +97,6 @@ impl Waiters {
 
     /// Looks for ends until the stop.
     pub async fn run(self, store: Store) {
-        metrics::counter!("bridge_waiter_looks_total").increment(0);
         let stop = self.stop.clone();
         let looking = async {
             loop {

@@ -1,6 +1,6 @@
 //! The frame of a daemon: flags, configuration, telemetry, lifecycle, exit codes.
 
-use crate::config::{Config, ConfigFaults};
+use crate::config::{Config, ConfigFaults, Role};
 use crate::lifecycle::Lifecycle;
 use crate::telemetry::{self, TelemetryGuard};
 use clap::{Parser, Subcommand};
@@ -104,11 +104,15 @@ where
     }
     // A container's check must not need what only the daemon itself may read.
     if let Some(Command::Health) = flags.command {
-        return match Config::load_for(crate::config::Role::Operator, flags.config, environment()) {
+        return match Config::load_for(Role::Operator, flags.config, environment()) {
             Ok((config, _)) => health(bind(&config)),
             Err(faults) => at_fault(name, &faults),
         };
     }
+    let file = flags.config.clone();
+    let again = move || {
+        Config::load_for(Role::Operator, file.clone(), environment()).map(|(config, _)| config.telemetry)
+    };
     let (config, warnings) = match Config::load(flags.config, environment()) {
         Ok(loaded) => loaded,
         Err(faults) => return at_fault(name, &faults),
@@ -126,7 +130,7 @@ where
     // One TLS provider for every client in the process; an Err only says that there is one already.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let work = async {
-        let telemetry = telemetry::init(&config.telemetry, name)?;
+        let telemetry = telemetry::init(&config.telemetry, Box::new(again), name)?;
         warnings.iter().for_each(|warning| tracing::warn!(key = warning.place, "{}", warning.what));
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "{name} starts");
         let insecure_dev = flags.insecure_dev;

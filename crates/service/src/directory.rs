@@ -191,7 +191,6 @@ impl Directory {
 
     /// Looks every so often, and when it is woken, until the daemon stops.
     pub async fn watch(self, every: Duration, stop: CancellationToken) {
-        counter!("bridge_directory_failures_total").increment(0);
         let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (began, mut said) = (Instant::now(), None::<Instant>);

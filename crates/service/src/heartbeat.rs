@@ -35,7 +35,6 @@ pub async fn run(
     detail: impl Fn() -> Value,
     stop: CancellationToken,
 ) {
-    counter!("bridge_heartbeat_failures_total").increment(0);
     let mut id = [0; 16];
     entropy().fill_bytes(&mut id);
     let (id, host) = (uuid::Builder::from_random_bytes(id).into_uuid(), host());

@@ -139,7 +139,6 @@ impl Routing {
     /// Keeps the table current until the daemon stops, and the directory, once there is a table. It runs the
     /// directory's own watch, and wakes it when Postgres tells of a change.
     pub async fn watch(self, directory: Directory, every: Duration, stop: CancellationToken) {
-        counter!("bridge_routing_failures_total").increment(0);
         let store = &self.0.store;
         let heard = || {
             self.0.wake.notify_one();

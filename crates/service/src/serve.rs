@@ -34,7 +34,6 @@ pub struct ServeLimits {
 /// Accepts until the soft stop, then lets each connection end its request, until the hard stop. Returns when the
 /// last connection is closed.
 pub async fn serve(listener: TcpListener, router: Router, limits: ServeLimits, lifecycle: Lifecycle) {
-    metrics::counter!("bridge_connections_cut_total", "why" => "write").increment(0);
     let slots = Arc::new(Semaphore::new(limits.connections));
     let connections = tokio_util::task::TaskTracker::new();
     let accepting = async {

@@ -53,7 +53,6 @@ impl SigningGate {
     }
 
     pub async fn watch(self, stop: CancellationToken) {
-        counter!("bridge_signing_gate_failures_total").increment(0);
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut asked = Instant::now();

@@ -58,7 +58,6 @@ impl Tally {
 
     /// Writes the counts down every few seconds, and a last time at the stop.
     pub async fn run(self, store: Store, stop: CancellationToken) {
-        counter!("bridge_tally_failures_total").increment(0);
         loop {
             let stopped = stop.run_until_cancelled(tokio::time::sleep(FLUSH_EVERY)).await.is_none();
             self.flush(|refused| {

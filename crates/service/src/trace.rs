@@ -1,12 +1,18 @@
 //! W3C trace context across HTTP, Postgres and Pulsar. It travels as one `traceparent`; an empty `tracestate` is
-//! never written. Without an exporter a caller's traceparent is passed on as it came.
+//! never written, and baggage is nobody's business here. Without an exporter a caller's traceparent is passed on as it
+//! came; one that is malformed is as good as none.
 
-use crate::telemetry::TRACING_ON;
+use crate::telemetry::{TRACE_AGE, TRACING_ON};
+use bridge_protocol::{ExecutionId, TenantId, Time};
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
 use std::sync::atomic::Ordering;
-use tracing::Span;
+use std::time::Duration;
+use tracing::{Span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+/// How long later steps join a trace, when nothing else was configured.
+const USUAL_AGE: Duration = Duration::from_secs(3600);
 
 /// The current span as a traceparent; `None` when traces are off.
 pub fn inject() -> Option<String> {
@@ -55,6 +61,63 @@ pub fn add_link(span: &Span, traceparent: Option<&str>) {
         && let Some(linked) = traceparent.and_then(parse)
     {
         span.add_link(linked);
+    }
+}
+
+/// A step of an execution that does not follow at once: a publish by the relay, a retry, its end by a timer.
+#[derive(Debug, Clone, Copy)]
+pub struct Later<'a> {
+    pub tenant: &'a TenantId,
+    pub execution: ExecutionId,
+    /// Of the acceptance.
+    pub traceparent: Option<&'a str>,
+    pub now: Time,
+}
+
+impl Later<'_> {
+    /// Puts `span` into the execution's trace. A trace that has grown too old gets no more of it: then the span begins
+    /// a trace of its own, and each of the two links to the other.
+    pub fn join(&self, span: &Span) {
+        let age = (self.now - self.execution.created_at()).to_std().unwrap_or_default();
+        let most = TRACE_AGE.get().copied().unwrap_or(USUAL_AGE);
+        if age <= most {
+            return set_parent(span, self.traceparent);
+        }
+        part(span, self.traceparent, self.tenant, self.execution, "continued");
+    }
+}
+
+/// Links a span that begins or belongs to another trace with `old`, and `old` with it: a span cannot be changed once it
+/// has ended, so the old trace gets one more, of no duration, that points to the new one.
+pub fn part(span: &Span, old: Option<&str>, tenant: &TenantId, execution: ExecutionId, how: &'static str) {
+    if !TRACING_ON.load(Ordering::Relaxed) {
+        return;
+    }
+    let Some(linked) = old.and_then(parse) else { return };
+    let context = span.context();
+    let new = context.span().span_context().clone();
+    if !new.is_valid() || new.trace_id() == linked.trace_id() {
+        return;
+    }
+    let note = info_span!(
+        parent: None, "continued", otel.name = how, otel.kind = "internal",
+        execution.id = %execution, tenant.id = tenant.as_str(),
+    );
+    set_parent(&note, old);
+    note.add_link(new);
+    span.add_link(linked);
+}
+
+/// Marks a span as failed. It must have both fields.
+pub fn failed(span: &Span, error_type: &str) {
+    span.record("error.type", error_type);
+    span.record("otel.status_code", "ERROR");
+}
+
+/// A moment on the current span.
+pub fn event(name: &'static str) {
+    if TRACING_ON.load(Ordering::Relaxed) {
+        Span::current().add_event(name, Vec::new());
     }
 }
 

@@ -13,6 +13,7 @@ use sqlx::{Connection, PgConnection};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 use crate::connect;
 use crate::day::Day;
@@ -50,6 +51,8 @@ struct Job<S: Statement> {
     deadline: Instant,
     patience: Duration,
     reply: oneshot::Sender<Result<S::Out, WriteError>>,
+    /// Of whoever waits: it is linked with the commit that its row went with.
+    span: Span,
 }
 
 struct Queue<S: Statement> {
@@ -107,8 +110,8 @@ impl<S: Statement> Batcher<S> {
         let deadline = Instant::now() + patience;
         let unavailable =
             |last: &str| WriteError::Unavailable { statement: S::NAME, patience, last: last.to_owned() };
-        let queued =
-            tokio::time::timeout_at(deadline, self.jobs.send(Job { row, deadline, patience, reply }));
+        let job = Job { row, deadline, patience, reply, span: Span::current() };
+        let queued = tokio::time::timeout_at(deadline, self.jobs.send(job));
         match queued.await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Err(unavailable("the store is shutting down")),
@@ -211,6 +214,7 @@ impl<S: Statement> Worker<S> {
             Some(connection) => connection,
             empty => empty.insert(connect::connect(&self.options).await?),
         };
+        let span = commit_span(S::NAME, jobs.iter().map(|job| &job.span));
         let started = Instant::now();
         // The server ends a slow statement itself; this limit is for a network that says nothing any more.
         let limit = self.statement_timeout + Duration::from_secs(1);
@@ -227,6 +231,10 @@ impl<S: Statement> Worker<S> {
         metrics::histogram!("bridge_store_batch_rows", "statement" => S::NAME).record(rows.len() as f64);
         metrics::histogram!("bridge_store_batch_seconds", "statement" => S::NAME)
             .record(started.elapsed().as_secs_f64());
+        if let Err(error) = &outcome {
+            span.record("error.type", label(&fault(error)));
+            span.record("otel.status_code", "ERROR");
+        }
         if let Ok(outs) = &outcome
             && outs.len() != rows.len()
         {
@@ -236,6 +244,31 @@ impl<S: Statement> Worker<S> {
         }
         outcome
     }
+}
+
+/// A batch belongs to no single trace: it is one of its own, and everybody's span is linked with it.
+fn commit_span<'a>(statement: &'static str, waiting: impl Iterator<Item = &'a Span>) -> Span {
+    let mut commit = Span::none();
+    let mut rows = 0;
+    for span in waiting.filter(|span| !span.is_none()) {
+        if commit.is_none() {
+            commit = tracing::info_span!(
+                parent: None,
+                "commit",
+                otel.name = format_args!("commit {statement}"),
+                otel.kind = "client",
+                otel.status_code = tracing::field::Empty,
+                db.system.name = "postgresql",
+                db.operation.name = statement,
+                db.operation.batch.size = tracing::field::Empty,
+                error.type = tracing::field::Empty,
+            );
+        }
+        span.follows_from(&commit);
+        rows += 1;
+    }
+    commit.record("db.operation.batch.size", rows);
+    commit
 }
 
 impl<S: Statement> Drop for Worker<S> {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::day::Day;
 use crate::error::{Fault, fault};
 use crate::follow_ups::follow_ups;
-use crate::{ResultBody, Store, StoreError, rows, tx};
+use crate::{Ended, ResultBody, Store, StoreError, rows, tx};
 
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -55,7 +55,7 @@ pub(crate) fn token_sql(day: Day) -> String {
 
 pub(crate) fn lock_sql(day: Day) -> String {
     format!(
-        "SELECT state, attempt FROM executions_{day} WHERE tenant_id = $1 AND id = $2 FOR UPDATE",
+        "SELECT state, attempt, lane, extract(epoch FROM now() - accepted_at)::float8 AS age FROM executions_{day} WHERE tenant_id = $1 AND id = $2 FOR UPDATE",
         day = day.suffix()
     )
 }
@@ -125,12 +125,20 @@ impl Store {
             Err(StoreError::Statement { source, .. }) if fault(&source) == Fault::Gone => {
                 Ok(Reported::BadToken)
             }
-            outcome => outcome,
+            Ok((reported, ended)) => {
+                ended.iter().for_each(Ended::count);
+                Ok(reported)
+            }
+            Err(error) => Err(error),
         }
     }
 }
 
-async fn take(connection: &mut PgConnection, day: Day, report: &Report) -> Result<Reported, sqlx::Error> {
+async fn take(
+    connection: &mut PgConnection,
+    day: Day,
+    report: &Report,
+) -> Result<(Reported, Option<Ended>), sqlx::Error> {
     let (tenant, id, attempt) = (report.tenant.as_str(), report.id.uuid(), report.attempt as i16);
     let Some(row) = sqlx::query(AssertSqlSafe(token_sql(day)))
         .bind(tenant)
@@ -140,13 +148,13 @@ async fn take(connection: &mut PgConnection, day: Day, report: &Report) -> Resul
         .fetch_optional(&mut *connection)
         .await?
     else {
-        return Ok(Reported::BadToken);
+        return Ok((Reported::BadToken, None));
     };
     if rows::completion(row.try_get("completion")?)? == Completion::Response {
-        return Ok(Reported::NotExpected);
+        return Ok((Reported::NotExpected, None));
     }
     if !row.try_get::<bool, _>("ours")? {
-        return Ok(Reported::BadToken);
+        return Ok((Reported::BadToken, None));
     }
     let Some(row) = sqlx::query(AssertSqlSafe(lock_sql(day)))
         .bind(tenant)
@@ -154,7 +162,7 @@ async fn take(connection: &mut PgConnection, day: Day, report: &Report) -> Resul
         .fetch_optional(&mut *connection)
         .await?
     else {
-        return Ok(Reported::BadToken);
+        return Ok((Reported::BadToken, None));
     };
     let state = rows::state(row.try_get("state")?)?;
     let current = row.try_get::<i16, _>("attempt")? as u16;
@@ -166,17 +174,25 @@ async fn take(connection: &mut PgConnection, day: Day, report: &Report) -> Resul
             .bind(report.report_digest.as_slice())
             .fetch_one(connection)
             .await?;
-        return Ok(if repeated { Reported::Repeated(state) } else { Reported::Conflict(state) });
+        let reported = if repeated { Reported::Repeated(state) } else { Reported::Conflict(state) };
+        return Ok((reported, None));
     }
     // An attempt whose failure is known already is over, though its number still stands.
     let over = state == State::Retrying || report.attempt != current;
     if !report.success && over {
         let current = if state == State::Retrying { current.saturating_add(1) } else { current };
-        return Ok(Reported::NotCurrent { current });
+        return Ok((Reported::NotCurrent { current }, None));
     }
     let next = if report.success { State::Succeeded } else { State::Failed };
     end(connection, day, tenant, id, next, report).await?;
-    Ok(Reported::Done(next))
+    let ended = Ended {
+        lane: rows::lane(row.try_get("lane")?)?,
+        state: next,
+        reason: (!report.success).then_some(Reason::ReportedFailure),
+        evidence: report.success.then_some(Evidence::Callback),
+        took: rows::elapsed(row.try_get("age")?),
+    };
+    Ok((Reported::Done(next), Some(ended)))
 }
 
 async fn end(

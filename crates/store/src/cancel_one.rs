@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 use crate::callback::lock_sql;
 use crate::day::Day;
 use crate::error::{Fault, fault};
-use crate::{Store, StoreError, rows, tx};
+use crate::{Ended, Store, StoreError, rows, tx};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CancelOutcome {
@@ -52,11 +52,9 @@ impl Store {
                 let outcome = cancel(connection, day, tenant, id, error).await?;
                 let mut before = before.lock().unwrap_or_else(PoisonError::into_inner);
                 Ok(match (outcome, *before) {
-                    (Some(CancelOutcome::Ended(State::Cancelled)), Some(from)) => {
-                        Some(CancelOutcome::Cancelled { from })
-                    }
-                    (Some(CancelOutcome::Cancelled { from }), _) => {
-                        *before = Some(from);
+                    (Some((CancelOutcome::Ended(State::Cancelled), _)), Some(_)) => *before,
+                    (Some((CancelOutcome::Cancelled { .. }, _)), _) => {
+                        *before = outcome;
                         outcome
                     }
                     _ => outcome,
@@ -67,7 +65,12 @@ impl Store {
         match outcome {
             // Its day's partition is not there (any more).
             Err(StoreError::Statement { source, .. }) if fault(&source) == Fault::Gone => Ok(None),
-            outcome => outcome,
+            Ok(Some((outcome, ended))) => {
+                ended.iter().for_each(Ended::count);
+                Ok(Some(outcome))
+            }
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 }
@@ -78,7 +81,7 @@ async fn cancel(
     tenant: &TenantId,
     id: ExecutionId,
     error: &str,
-) -> Result<Option<CancelOutcome>, sqlx::Error> {
+) -> Result<Option<(CancelOutcome, Option<Ended>)>, sqlx::Error> {
     let found = sqlx::query(AssertSqlSafe(lock_sql(day)))
         .bind(tenant.as_str())
         .bind(id.uuid())
@@ -87,7 +90,7 @@ async fn cancel(
     let Some(row) = found else { return Ok(None) };
     let from = rows::state(row.try_get("state")?)?;
     if from.is_terminal() {
-        return Ok(Some(CancelOutcome::Ended(from)));
+        return Ok(Some((CancelOutcome::Ended(from), None)));
     }
     sqlx::query(AssertSqlSafe(end_sql(day)))
         .bind(tenant.as_str())
@@ -95,5 +98,12 @@ async fn cancel(
         .bind(error)
         .execute(connection)
         .await?;
-    Ok(Some(CancelOutcome::Cancelled { from }))
+    let ended = Ended {
+        lane: rows::lane(row.try_get("lane")?)?,
+        state: State::Cancelled,
+        reason: None,
+        evidence: None,
+        took: rows::elapsed(row.try_get("age")?),
+    };
+    Ok(Some((CancelOutcome::Cancelled { from }, Some(ended))))
 }

@@ -46,6 +46,10 @@ pub struct Claimed {
     /// JSON text.
     pub metadata: Option<String>,
     pub accepted_at: Time,
+    /// Since the acceptance, by Postgres's clock alone.
+    pub age: Duration,
+    /// Since it was due for the first time: later than its acceptance where a delay was asked for.
+    pub waited: Duration,
     pub traceparent: Option<String>,
 }
 
@@ -105,8 +109,9 @@ pub(crate) fn sql(day: Day) -> String {
             FROM r WHERE e.tenant_id = r.tenant_id AND e.id = r.id
               AND ((e.state IN (0, 3) AND e.attempt = r.attempt - 1 AND r.attempt <= r.max_attempts AND (e.expires_at IS NULL OR e.expires_at > now()))
                 OR (e.state = 1 AND e.claim_id = r.claim_id))
-            RETURNING r.claim_id, e.tenant_id, e.id, e.attempt, e.workflow_id, e.lane, e.kind, e.completion, e.psh, e.metadata, e.accepted_at, e.traceparent)
-        SELECT c.claim_id, c.attempt, c.workflow_id, c.lane, c.kind, c.completion, c.psh, c.metadata::text AS metadata, c.accepted_at, c.traceparent, octet_length(p.body) AS size,
+            RETURNING r.claim_id, e.tenant_id, e.id, e.attempt, e.workflow_id, e.lane, e.kind, e.completion, e.psh, e.metadata, e.accepted_at, e.deliver_at, e.traceparent)
+        SELECT c.claim_id, c.attempt, c.workflow_id, c.lane, c.kind, c.completion, c.psh, c.metadata::text AS metadata, c.accepted_at, c.traceparent,
+            extract(epoch FROM now() - c.accepted_at)::float8 AS age, extract(epoch FROM now() - greatest(c.accepted_at, c.deliver_at))::float8 AS waited, octet_length(p.body) AS size,
             CASE WHEN octet_length(p.body) <= {INLINE} THEN p.body END AS body, p.data_key
           FROM c LEFT JOIN payloads_{day} p ON p.tenant_id = c.tenant_id AND p.id = c.id",
         day = day.suffix()
@@ -173,6 +178,8 @@ impl Statement for ClaimStatement {
                     psh: rows::payload_hash(row.try_get("psh")?)?,
                     metadata: row.try_get("metadata")?,
                     accepted_at: row.try_get("accepted_at")?,
+                    age: rows::elapsed(row.try_get("age")?),
+                    waited: rows::elapsed(row.try_get("waited")?),
                     traceparent: row.try_get("traceparent")?,
                 },
             );

@@ -33,10 +33,12 @@ mod holds;
 mod issuer_keys;
 mod jobs;
 mod lists;
+mod measures;
 mod notices;
 mod overview;
 mod page;
 mod partitions;
+mod pulse;
 mod release;
 mod removal;
 mod replay;
@@ -84,11 +86,13 @@ pub use holds::HoldRow;
 pub use issuer_keys::SealedIssuerKey;
 pub use jobs::{Job, JobKind, JobProgress, JobState, NewJob};
 pub use lists::{Filter, Listed, Listing};
+pub use measures::Ended;
 pub use notices::{Notice, Rejected};
 pub use overview::{MemberRow, Overview};
 pub use partitions::Maintained;
+pub use pulse::{Lives, Living, PoolUse};
 pub use removal::Removed;
-pub use replay::Replayable;
+pub use replay::{PayloadSize, Replayable};
 pub use reschedule::{Reschedule, Why};
 pub use results::{ResultRow, StoredResult};
 pub use routes::{RouteDiff, RouteRow};
@@ -113,6 +117,9 @@ const LIST_POOL: u32 = 3;
 /// the reads of the API, which may be as many and as slow as callers like. One for each of the three loops.
 const DUTY_POOL: u32 = 3;
 
+/// The connection that counts for metrics: nothing else waits for it, and it for nobody.
+const WATCH_POOL: u32 = 1;
+
 /// A handle to the database; clones share its connections.
 #[derive(Clone)]
 pub struct Store {
@@ -122,6 +129,7 @@ pub struct Store {
     batch_pool: PgPool,
     duty_pool: PgPool,
     list_pool: PgPool,
+    watch_pool: PgPool,
     accepts: Batcher<accept::Accept>,
     claims: Batcher<claim::ClaimStatement>,
     finishes: Batcher<finish::FinishStatement>,
@@ -150,6 +158,10 @@ impl Store {
                 .max_connections(LIST_POOL)
                 .acquire_timeout(config.statement_timeout)
                 .connect_lazy_with(connect::list_options(&config)?),
+            watch_pool: PgPoolOptions::new()
+                .max_connections(WATCH_POOL)
+                .acquire_timeout(config.statement_timeout)
+                .connect_lazy_with(batch_options.clone()),
             batch_pool: PgPoolOptions::new()
                 .max_connections(BATCH_POOL)
                 .acquire_timeout(config.statement_timeout)
@@ -220,6 +232,7 @@ impl Store {
         self.batch_pool.close().await;
         self.duty_pool.close().await;
         self.list_pool.close().await;
+        self.watch_pool.close().await;
     }
 
     fn transaction_limit(&self) -> Duration {

@@ -227,7 +227,7 @@ impl Store {
 
 impl Filter {
     /// Ids below the first and not below the second.
-    fn range(&self, before: Option<Uuid>) -> (Uuid, Uuid) {
+    pub(crate) fn range(&self, before: Option<Uuid>) -> (Uuid, Uuid) {
         let until = self.until.map_or(Uuid::max(), first_id_at);
         (before.map_or(until, |before| until.min(before)), self.since.map_or(Uuid::nil(), first_id_at))
     }

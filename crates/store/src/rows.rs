@@ -56,3 +56,8 @@ pub(crate) fn unsigned(count: i64) -> u64 {
 pub(crate) fn seconds(duration: std::time::Duration) -> f64 {
     duration.as_secs_f64()
 }
+
+/// Seconds of Postgres; its clock may have been set back meanwhile.
+pub(crate) fn elapsed(seconds: f64) -> std::time::Duration {
+    std::time::Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::day::Day;
 use crate::finish::dead_letters;
 use crate::follow_ups::follow_ups;
-use crate::{Store, StoreError, rows, tx};
+use crate::{Ended, Store, StoreError, rows, tx};
 
 /// An execution whose timer is due, as the relay sees it.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ pub struct Rung {
     pub seen: usize,
     /// To be published now, each for the attempt beside it.
     pub publish: Vec<(Due, u16)>,
-    pub ended: usize,
+    pub ended: Vec<(Due, Ended)>,
     pub rearmed: usize,
     pub deleted: usize,
     /// Left as they were: the decision was put off.
@@ -57,7 +57,7 @@ pub(crate) const TAKE: &str = "SELECT due_at, tenant_id, execution_id, now() AS 
 pub(crate) fn join_sql(day: Day) -> String {
     format!(
         "SELECT r.due_at AS rung_at, e.tenant_id, e.id, e.workflow_id, e.lane, e.mode, e.state, e.attempt, e.deliver_at, e.expires_at, e.lease_until, e.due_at, e.published_at,
-            e.publishes, e.psh, e.traceparent
+            e.publishes, e.psh, e.traceparent, extract(epoch FROM now() - e.accepted_at)::float8 AS age
           FROM unnest($1::timestamptz[], $2::text[], $3::uuid[]) AS r(due_at, tenant_id, id)
           JOIN executions_{day} e ON e.tenant_id = r.tenant_id AND e.id = r.id FOR UPDATE OF e SKIP LOCKED",
         day = day.suffix()
@@ -116,7 +116,7 @@ struct Timer {
 #[derive(Default)]
 struct Plan {
     moves: Vec<(Timer, Time, bool, bool)>,
-    ends: Vec<(Timer, State, Reason)>,
+    ends: Vec<(Timer, Ended)>,
 }
 
 impl Store {
@@ -132,6 +132,7 @@ impl Store {
             Box::pin(async move { ring(connection, limit, &decide).await })
         })
         .await
+        .inspect(|rung| rung.ended.iter().for_each(|(_, ended)| ended.count()))
     }
 }
 
@@ -220,12 +221,17 @@ where
                 rung.rearmed += 1;
                 plan.moves.push((timer, at, false, true));
             }
-            Some(TimerDecision::DeadLetter(reason)) => plan.ends.push((timer, State::DeadLettered, reason)),
-            Some(TimerDecision::Expire) => plan.ends.push((timer, State::Expired, Reason::Expired)),
-            Some(TimerDecision::Fail(reason)) => plan.ends.push((timer, State::Failed, reason)),
+            Some(TimerDecision::DeadLetter(reason)) => {
+                end(row, timer, due, State::DeadLettered, reason, &mut plan, rung)?;
+            }
+            Some(TimerDecision::Expire) => {
+                end(row, timer, due, State::Expired, Reason::Expired, &mut plan, rung)?;
+            }
+            Some(TimerDecision::Fail(reason)) => {
+                end(row, timer, due, State::Failed, reason, &mut plan, rung)?;
+            }
         }
     }
-    rung.ended += plan.ends.len();
     if locked.len() < timers.len() {
         // Not returned: locked by a batch that is committing right now, or its execution is gone.
         let exists = sqlx::query(AssertSqlSafe(exists_sql(day)))
@@ -269,8 +275,8 @@ async fn carry_out(connection: &mut PgConnection, day: Day, plan: &Plan) -> Resu
             .bind(plan.ends.iter().map(|(t, ..)| t.due_at).collect::<Vec<_>>())
             .bind(plan.ends.iter().map(|(t, ..)| t.tenant.as_str()).collect::<Vec<_>>())
             .bind(plan.ends.iter().map(|(t, ..)| t.id).collect::<Vec<_>>())
-            .bind(plan.ends.iter().map(|(_, state, _)| state.code()).collect::<Vec<i16>>())
-            .bind(plan.ends.iter().map(|(.., reason)| reason.as_str()).collect::<Vec<_>>())
+            .bind(plan.ends.iter().map(|(_, ended)| ended.state.code()).collect::<Vec<i16>>())
+            .bind(plan.ends.iter().map(|(_, ended)| ended.reason.map(Reason::as_str)).collect::<Vec<_>>())
             .execute(&mut *connection)
             .await?;
     }
@@ -298,6 +304,22 @@ pub(crate) async fn partition_exists(connection: &mut PgConnection, day: Day) ->
         .bind(format!("executions_{}", day.suffix()))
         .fetch_one(connection)
         .await
+}
+
+fn end(
+    row: &PgRow,
+    timer: Timer,
+    due: Due,
+    state: State,
+    reason: Reason,
+    plan: &mut Plan,
+    rung: &mut Rung,
+) -> Result<(), sqlx::Error> {
+    let took = rows::elapsed(row.try_get("age")?);
+    let ended = Ended { lane: due.lane, state, reason: Some(reason), evidence: None, took };
+    plan.ends.push((timer, ended));
+    rung.ended.push((due, ended));
+    Ok(())
 }
 
 fn due(row: &PgRow, now: Time) -> Result<Due, sqlx::Error> {

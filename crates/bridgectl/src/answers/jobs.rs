@@ -8,6 +8,9 @@ use super::Time;
 #[derive(Deserialize)]
 pub struct Counted {
     pub count: u64,
+    /// Not among them: dead letters that were replayed or put away already.
+    #[serde(default)]
+    pub skipped: u64,
     /// There may be more.
     #[serde(default)]
     pub partial: bool,
@@ -34,6 +37,7 @@ pub struct Job {
     pub skipped: u64,
     #[serde(default)]
     pub failed: u64,
+    pub held_up: Option<String>,
     pub error: Option<String>,
     pub created_by: Option<String>,
     pub created_at: Option<Time>,

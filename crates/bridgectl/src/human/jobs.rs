@@ -35,6 +35,7 @@ pub fn one(job: &Job) -> String {
     fact("job", Some(job.job_id.clone()));
     fact("state", Some(format!("{}, {} of {} seen", job.state, job.seen(), job.total)));
     fact("so far", Some(counts(job)));
+    fact("held up", job.held_up.clone());
     fact("error", job.error.clone());
     fact("kind", Some(job.kind.clone()));
     fact("filter", job.filter.as_ref().map(ToString::to_string));

@@ -44,7 +44,7 @@ fn facts(execution: &Execution) -> Vec<String> {
     fact("tells of", execution.caused_by.clone());
     fact("message", execution.message_id.clone());
     fact("n8n", execution.n8n_execution_id.as_ref().map(|id| format!("execution {id}")));
-    fact("trace", execution.trace.as_ref().map(|trace| trace.id.clone()));
+    fact("trace", execution.trace.as_ref().map(|trace| trace.url.as_ref().unwrap_or(&trace.id).clone()));
     fact("replay of", execution.replay_of.clone());
     fact("replayed", execution.replayed_as.as_ref().map(|id| format!("as {id}")));
     fact("metadata", execution.metadata.as_ref().map(|json| json.get().to_owned()));

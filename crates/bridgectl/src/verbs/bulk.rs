@@ -78,7 +78,8 @@ pub async fn run(client: &Client, kind: Kind, args: Args, json: bool) -> Result<
         return Ok(if json { counted.text } else { format!("none to {}", kind.word()) });
     }
     if !args.yes {
-        let what = format!("{} would be {}", executions(&counted.read), kind.done());
+        let what =
+            format!("{} would be {}{}", executions(&counted.read), kind.done(), skipped(&counted.read));
         args::confirm(&count.to_string(), args.confirm.map(|count| count.to_string()).as_deref(), &what)?;
     }
     // Whoever was asked has seen the number a moment ago; a script may have it from an hour ago.
@@ -106,14 +107,22 @@ fn executions(counted: &Counted) -> String {
     }
 }
 
+fn skipped(counted: &Counted) -> String {
+    match counted.skipped {
+        0 => String::new(),
+        skipped => format!(", {skipped} are skipped: they were replayed or put away already"),
+    }
+}
+
 fn would(kind: Kind, args: &Args, counted: &Counted) -> String {
     let (word, what) = (kind.word(), executions(counted));
+    let skipped = skipped(counted);
     if counted.count == 0 && !counted.partial {
-        return format!("none to {word}");
+        return format!("none to {word}{skipped}");
     }
     let (flags, of, count) = (args.filter.flags(), args.of.flag(), counted.count);
     format!(
-        "{what} would be {}; nothing was changed\nDo it: bridgectl {word}{flags}{of} --confirm {count}",
+        "{what} would be {}{skipped}; nothing was changed\nDo it: bridgectl {word}{flags}{of} --confirm {count}",
         kind.done()
     )
 }
@@ -142,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_dry_run_says_what_would_be_done_and_how() {
-        let counted = |count, partial| Counted { count, partial };
+        let counted = |count, partial| Counted { count, partial, skipped: 0 };
         insta::assert_snapshot!(would(Kind::Replay, &args(), &counted(120, false)), @"
         120 executions would be replayed; nothing was changed
         Do it: bridgectl replay --state retrying --state dead_lettered --workflow crm/sync --confirm 120
@@ -152,6 +161,11 @@ mod tests {
         Do it: bridgectl cancel --state retrying --state dead_lettered --workflow crm/sync --confirm 10000
         ");
         assert_eq!(would(Kind::Cancel, &args(), &counted(0, false)), "none to cancel");
+        let settled = Counted { count: 0, partial: false, skipped: 2 };
+        assert_eq!(
+            would(Kind::Replay, &args(), &settled),
+            "none to replay, 2 are skipped: they were replayed or put away already"
+        );
     }
 
     #[test]

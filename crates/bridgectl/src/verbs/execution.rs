@@ -6,8 +6,10 @@ mod wait;
 
 use bridge_protocol::ExecutionId;
 use serde_json::json;
+use url::Url;
 
 use super::of::Of;
+use super::trace::{Jaeger, link};
 use crate::answers::{Cancelled, Execution};
 use crate::client::Client;
 use crate::{Failure, human};
@@ -16,8 +18,8 @@ use crate::{Failure, human};
 pub enum Verb {
     /// Executions, newest first
     List(list::Args),
-    /// One execution: what it waits for, and its timeline
-    Show(One),
+    /// One execution: what it waits for, its timeline, and where its trace is
+    Show(Show),
     /// Follow executions as they move, until Ctrl-C
     Tail(tail::Args),
     /// Until it has ended; the exit code says how (see bridgectl help exit-codes)
@@ -36,6 +38,14 @@ pub struct One {
 }
 
 #[derive(clap::Args)]
+pub struct Show {
+    #[command(flatten)]
+    one: One,
+    #[command(flatten)]
+    jaeger: Jaeger,
+}
+
+#[derive(clap::Args)]
 pub struct Cancel {
     #[command(flatten)]
     one: One,
@@ -47,7 +57,7 @@ pub struct Cancel {
 pub async fn run(client: &Client, verb: Verb, json: bool) -> Result<String, Failure> {
     match verb {
         Verb::List(args) => list::run(client, args, json).await,
-        Verb::Show(one) => show(client, &one, json).await,
+        Verb::Show(Show { one, jaeger }) => show(client, &one, jaeger.url.as_ref(), json).await,
         Verb::Tail(args) => tail::run(client, args, json).await,
         Verb::Wait(args) => wait::run(client, args, json).await,
         Verb::Cancel(Cancel { one, reason }) => {
@@ -60,9 +70,12 @@ pub async fn run(client: &Client, verb: Verb, json: bool) -> Result<String, Fail
     }
 }
 
-pub async fn show(client: &Client, one: &One, json: bool) -> Result<String, Failure> {
+async fn show(client: &Client, one: &One, jaeger: Option<&Url>, json: bool) -> Result<String, Failure> {
     let path = format!("/pulsar/executions/{}", one.id);
-    let answer = client.get::<Execution>(&path, &one.of.query()).await?;
+    let mut answer = client.get::<Execution>(&path, &one.of.query()).await?;
+    if let (Some(trace), Some(jaeger)) = (&mut answer.read.trace, jaeger) {
+        trace.url = Some(link(jaeger, &trace.id));
+    }
     Ok(if json { answer.text } else { human::timeline::text(&answer.read) })
 }
 

@@ -40,6 +40,38 @@ fn golden_notices_are_accepted_and_signed_to_the_same_bytes() {
     }
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rejected {
+    name: String,
+    #[serde(rename = "note")]
+    _note: String,
+    received_from: String,
+    now: i64,
+    kind: String,
+    reason: String,
+    message: String,
+}
+
+#[test]
+fn rejected_notices_are_rejected_for_their_reason() {
+    let vectors: Vec<Rejected> =
+        serde_json::from_str(include_str!("../vectors/rejected_notices.json")).unwrap();
+    assert!(vectors.len() >= 10);
+    for vector in vectors {
+        let names = TopicNames::default();
+        let verified = keyring(KEYS[0]).verify_notice(
+            vector.message.as_bytes(),
+            &vector.received_from,
+            &names,
+            at(vector.now),
+        );
+        let rejection = verified.expect_err(&vector.name);
+        let kind = if rejection.is_forged() { "forged" } else { "stale" };
+        assert_eq!((kind, rejection.reason()), (&*vector.kind, &*vector.reason), "{}", vector.name);
+    }
+}
+
 fn tenant() -> TenantId {
     TenantId::parse("acme").unwrap()
 }

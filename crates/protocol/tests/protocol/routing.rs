@@ -42,6 +42,22 @@ fn decide(table: &RouteTable, id: &str, ty: Option<&str>, asked: Asked) -> Decis
 }
 
 #[test]
+fn the_longest_native_time_out_is_known() {
+    let rows = [
+        ("slow", r#"{"timeout_ms": 400000}"#),
+        ("quick", r#"{"mode": "native", "timeout_ms": 5000}"#),
+        ("type ui", r#"{"mode": "native", "lane": "short"}"#),
+    ];
+    let seconds = |defaults, rows| table(defaults, rows).longest_native().map(|longest| longest.as_secs());
+    assert_eq!(seconds(defaults(), &rows[..1]), None);
+    assert_eq!(seconds(defaults(), &rows[..2]), Some(5));
+    assert_eq!(seconds(defaults(), &rows), Some(Lane::Short.webhook_timeout().as_secs()));
+    let unqueued = || Defaults { queue_enabled: false, ..defaults() };
+    assert_eq!(seconds(unqueued(), &rows), Some(400));
+    assert_eq!(seconds(unqueued(), &[]), Some(Lane::Long.webhook_timeout().as_secs()), "what has no route");
+}
+
+#[test]
 fn the_request_decides_before_the_workflow_the_type_the_tenant_and_the_default() {
     let table = table(
         defaults(),

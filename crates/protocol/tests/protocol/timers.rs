@@ -23,6 +23,7 @@ fn live(state: State) -> TimerInput {
         publishes: 0,
         in_flight_here: false,
         backlog: Backlog::Unknown,
+        shut_for: None,
         on_unknown: OnUnknown::Retry,
         now: at(NOW),
         jitter: 0.0,
@@ -222,6 +223,25 @@ fn a_native_execution_is_never_published() {
     assert_eq!(decide(&input), rearm(30));
 }
 
+#[test]
+fn while_the_broker_is_away_all_but_publishing_goes_on() {
+    let shut = |input: TimerInput| decide(&TimerInput { shut_for: Some(Duration::from_secs(5)), ..input });
+    assert_eq!(shut(live(State::Accepted)), rearm(5));
+    assert_eq!(shut(TimerInput { expires_at: Some(at(NOW + 2)), ..live(State::Accepted) }), rearm(2));
+    assert_eq!(
+        shut(TimerInput { expires_at: Some(at(NOW)), ..live(State::Accepted) }),
+        TimerDecision::Expire
+    );
+    let over = TimerInput { attempt: 1, lease_until: Some(at(NOW - 100)), ..live(State::Running) };
+    assert_eq!(shut(over.clone()), rearm(5), "its next attempt would need a message");
+    let native = TimerInput { mode: Mode::Native, ..over.clone() };
+    assert_eq!(shut(native), TimerDecision::Fail(Reason::UnknownOutcome));
+    let silent = TimerInput { state: State::Waiting, ..over };
+    assert_eq!(shut(silent.clone()), TimerDecision::Retry { due: at(NOW) });
+    let spent = TimerInput { attempt: 5, ..silent };
+    assert_eq!(shut(spent), TimerDecision::DeadLetter(Reason::CallbackTimedOut));
+}
+
 /// Near now, far away, and at both ends of time.
 fn time() -> impl Strategy<Value = Time> {
     prop_oneof![
@@ -245,6 +265,7 @@ prop_compose! {
         (deliver_at, expires_at) in (prop::option::of(time()), prop::option::of(time())),
         (lease_until, last_published_at) in (prop::option::of(time()), prop::option::of(time())),
         (in_flight_here, backlog) in (any::<bool>(), backlog()),
+        shut_for in prop::option::of((1u64..5000).prop_map(Duration::from_secs)),
         on_unknown in prop::sample::select(OnUnknown::ALL),
         jitter in prop_oneof![0.0f64..1.0, any::<f64>()],
     ) -> TimerInput {
@@ -252,7 +273,7 @@ prop_compose! {
         TimerInput {
             state, mode, attempt: shrink(attempt), max_attempts: shrink(max_attempts), publishes: shrink(publishes),
             deliver_at, expires_at, lease_until, last_published_at, in_flight_here, backlog,
-            on_unknown, now, jitter,
+            shut_for, on_unknown, now, jitter,
         }
     }
 }
@@ -321,6 +342,19 @@ proptest! {
         let input = TimerInput { mode: Mode::Native, ..input };
         let decision = on_timer(&input, &policy);
         prop_assert!(!matches!(decision, TimerDecision::Publish { .. } | TimerDecision::Retry { .. }), "{:?}", decision);
+    }
+
+    /// While the broker takes nothing, nothing is published, and whatever needs no broker is decided as ever.
+    #[test]
+    fn a_shut_topic_holds_up_publishing_and_nothing_else(input in input(), policy in policy()) {
+        let open = on_timer(&TimerInput { shut_for: None, ..input.clone() }, &policy);
+        let shut = on_timer(&TimerInput { shut_for: Some(Duration::from_secs(5)), ..input }, &policy);
+        match open {
+            TimerDecision::Publish { .. } => prop_assert!(matches!(shut, TimerDecision::Rearm(_)), "{:?}", shut),
+            // Perhaps at another time: what waits in the topic counts for nothing now.
+            TimerDecision::Rearm(_) => prop_assert!(matches!(shut, TimerDecision::Rearm(_)), "{:?}", shut),
+            other => prop_assert_eq!(shut, other),
+        }
     }
 
     /// Nothing more is published once every attempt is spent.

@@ -138,11 +138,28 @@ notices = [dict(name=name, note=note, received_from=received_from, now=IAT + 5, 
     ("no detail", ED, ed, notice(detail={}), DEAD, "detail is an object, and may be empty"),
 ]]
 
+rejected_notices = [dict(name=name, note=note, received_from=received_from, now=now, kind=verdict.split("/")[0],
+                         reason=verdict.split("/")[1], message=token(header, body, hs))
+                    for name, verdict, header, body, received_from, now, note in [
+    ("work", "forged/junk", HS, claims(aud=DEAD), DEAD, IAT + 5, "an execution's message is no notice, wherever it stands"),
+    ("claim of a message", "forged/junk", HS, notice(att=1), DEAD, IAT + 5, "a notice has no attempt"),
+    ("detail a list", "forged/junk", HS, notice(detail=[]), DEAD, IAT + 5, "detail is an object"),
+    ("sub empty", "forged/junk", HS, notice(sub=""), DEAD, IAT + 5, "who belongs to no execution has no sub at all"),
+    ("kind missing", "forged/junk", HS, notice(kind=...), DEAD, IAT + 5, "every claim but sub is required"),
+    ("lane's topic", "forged/audience", HS, notice(aud=TOPIC), TOPIC, IAT + 5, "no notice is read from a lane's topic"),
+    ("other dead letters", "forged/audience", HS, notice(), DEAD.replace("long", "short"), IAT + 5, "another lane's"),
+    ("foreign tenant", "forged/tenant", HS, notice(tid="globex"), DEAD, IAT + 5, "well signed for this topic, but for another tenant"),
+    ("unknown key", "stale/unknown_key", head("HS256", "2027-hs"), notice(), DEAD, IAT + 5, "a rollout has reached the signer first"),
+    ("newer version", "stale/version", HS, notice(v=2, new="field"), DEAD, IAT + 5, "a newer bridge may say more"),
+    ("expired", "stale/expired", HS, notice(), DEAD, EXP + 61, "one second past exp and leeway"),
+]]
+
 def write(name, vectors):
     (HERE / name).write_text(json.dumps(vectors, indent=2) + "\n")
 write("accepted.json", accepted)
 write("rejected.json", rejected)
 write("notices.json", notices)
+write("rejected_notices.json", rejected_notices)
 b = lambda data: base64.b64encode(data).decode()
 (HERE / "keyring.toml").write_text(f'''# Keys of the golden vectors: published test keys, good for nothing else.
 signing = "2026-hs"

@@ -95,8 +95,6 @@ pub const KINDS: &[Kind] = &[
         "the bridge has as much at work as it may", "repeat the request after the Retry-After time"),
     kind(503, "too-many-waiters", "Too many waiters",
         "as many callers wait for results as may", "repeat the request after the Retry-After time, or ask without waiting"),
-    kind(503, "stopping", "Stopping",
-        "the publisher is leaving and could not wait for the webhook", "repeat the request with the same idempotency key"),
     kind(503, "not-ready", "Not ready",
         "the bridge has not read its tenants and credentials yet", "repeat the request after the Retry-After time"),
     kind(503, "database-unavailable", "Database unavailable",

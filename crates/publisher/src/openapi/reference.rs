@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use bridge_service::catalogue;
 use serde_json::Value;
 
 use super::{document, paths, problems, text};
@@ -12,6 +13,7 @@ pub fn reference() -> Vec<(&'static str, String)> {
         ("openapi.json", text() + "\n"),
         ("http-api.md", endpoints(&document())),
         ("problems.md", kinds(&document())),
+        ("metrics.md", catalogue::page()),
     ]
 }
 

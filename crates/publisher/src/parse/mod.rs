@@ -157,6 +157,11 @@ fn idempotency_key(text: &str) -> Result<String, String> {
     }
 }
 
+/// A key that the bridge makes for itself. It begins with a space, which no caller's may hold: theirs never meet it.
+pub fn own_key(text: std::fmt::Arguments<'_>) -> String {
+    format!(" {text}")
+}
+
 /// The `Idempotency-Key` header where no body repeats it; empty is absent.
 pub fn checked_header_key(key: &str) -> Result<Option<String>, Problem> {
     match key.trim() {

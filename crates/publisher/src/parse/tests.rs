@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::*;
 use crate::auth::tenant_of;
+use crate::jobs::JobLimits;
 use bridge_access::{Caller, CallerKind};
 use bridge_protocol::Scopes;
 use proptest::prelude::*;
@@ -19,8 +20,14 @@ fn limits() -> Limits {
         result_wait: std::time::Duration::from_secs(60),
         callbacks: true,
         payload_retention: std::time::Duration::from_secs(7 * 86_400),
-        job_page: 200,
-        job_per_second: 50.0,
+        jobs: JobLimits {
+            at_once: 4,
+            open: 20,
+            lease: std::time::Duration::from_secs(15),
+            pause: std::time::Duration::from_secs(15),
+            page: 200,
+            per_second: 50.0,
+        },
         patience: std::time::Duration::from_secs(30),
         token_lifetime: std::time::Duration::from_secs(900),
     }
@@ -100,6 +107,20 @@ fn a_payload_that_is_json_in_a_string_is_kept_with_a_warning() {
             parse(&format!(r#"{{"workflow_id":"lead","payload":{plain}}}"#)).unwrap().warnings.is_empty()
         );
     }
+}
+
+/// Or a caller could stop a job from replaying, and a bad end from being told.
+#[test]
+fn no_caller_can_use_a_key_of_the_bridges_own() {
+    let own = own_key(format_args!("job:1"));
+    assert!(idempotency_key(&own).is_err());
+    let body = |key: &str| format!(r#"{{"workflow_id": "w", "payload": 1, "idempotency_key": "{key}"}}"#);
+    let refused = parse(&body(&own)).unwrap_err();
+    assert_eq!((refused.status(), &*refused.errors()[0].field), (StatusCode::BAD_REQUEST, "idempotency_key"));
+    let typed = parse(&body("job:1")).unwrap().idempotency_key.unwrap();
+    let by_header = parse_with(br#"{"workflow_id": "w", "payload": 1}"#, Some(&own)).unwrap().idempotency_key;
+    assert!(typed != own && by_header.unwrap() != own);
+    assert_ne!(checked_header_key(&own).unwrap().unwrap(), own);
 }
 
 #[test]

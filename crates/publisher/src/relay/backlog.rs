@@ -9,6 +9,8 @@ use bridge_protocol::Backlog;
 use futures::StreamExt;
 use tokio::time::Instant;
 
+/// A broker that does not answer must not hold up the timers of other topics.
+const ANSWER: Duration = Duration::from_secs(5);
 /// Questions to the broker at a time.
 const AT_ONCE: usize = 16;
 
@@ -56,12 +58,15 @@ impl Backlogs {
         }
         let answers: Vec<(String, Backlog)> = futures::stream::iter(wanted)
             .map(|topic| async {
-                let backlog = match self.admin.backlog(&topic, &self.subscription).await {
-                    Ok(found) => found.backlog,
-                    Err(error) => {
-                        tracing::warn!(topic, error = %error, "the backlog is not known; messages of this topic may be published twice");
-                        Backlog::Unknown
-                    }
+                let unknown = |why: &dyn std::fmt::Display| {
+                    tracing::warn!(topic, error = %why, "the backlog is not known; messages of this topic may be published twice");
+                    Backlog::Unknown
+                };
+                let asked = self.admin.backlog(&topic, &self.subscription);
+                let backlog = match tokio::time::timeout(ANSWER, asked).await {
+                    Ok(Ok(found)) => found.backlog,
+                    Ok(Err(error)) => unknown(&error),
+                    Err(_) => unknown(&format_args!("the broker did not answer within {ANSWER:?}")),
                 };
                 (topic, backlog)
             })

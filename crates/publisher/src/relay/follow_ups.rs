@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accept::{self, Candidate, Fate};
 use crate::app::AppState;
-use crate::parse::{Publish, Schedule};
+use crate::parse::{Publish, Schedule, own_key};
 
 const BATCH: u16 = 100;
 const REST: Duration = Duration::from_secs(1);
@@ -107,7 +107,7 @@ async fn tell_one(app: &AppState, bad: FollowUp) -> Result<&'static str, Problem
             "told"
         }
         Fate::Replayed(_) => "told_before",
-        // Only this loop makes such keys; whoever made this one has told something of the same end.
+        // Only this loop can make such keys; whoever made this one has told something of the same end.
         Fate::KeyConflict(_) => "key_taken",
         Fate::TenantClosed => return Err(accept::closed(&tenant, None)),
     })
@@ -130,7 +130,7 @@ fn telling(bad: FollowUp) -> Publish {
         "finished_at": bad.finished_at,
     });
     let payload = Bytes::from(body.to_string());
-    let key = format!("on-failure:{}", bad.id);
+    let key = own_key(format_args!("on-failure:{}", bad.id));
     Publish {
         psh: PayloadHash::of(&payload),
         // The key alone stands for it: what is told of an end may be told in other words by a later version.
@@ -175,7 +175,7 @@ mod tests {
         let told = telling(bad());
         assert_eq!(
             (told.workflow.as_str(), told.idempotency_key.as_deref()),
-            ("alarm", Some("on-failure:01890a5d-ac96-774b-bcce-b302099a8057"))
+            ("alarm", Some(" on-failure:01890a5d-ac96-774b-bcce-b302099a8057"))
         );
         let payload: serde_json::Value = serde_json::from_slice(&told.payload).unwrap();
         assert_eq!(

@@ -5,6 +5,7 @@ use axum::Json;
 use axum::extract::{Path, Request, State};
 use bridge_protocol::{CallbackToken, ExecutionId, State as Stage, TenantId};
 use bridge_service::Problem;
+use bridge_service::steps::STEPS;
 use bridge_store::{Report, Reported, ResultBody};
 use http::StatusCode;
 use schemars::JsonSchema;
@@ -87,7 +88,8 @@ async fn take(app: &AppState, address: Address, said: parse::Reported) -> Result
         Reported::Done(state) => {
             app.waiters.ended(&tenant, id);
             tracing::info!(
-                execution_id = %id, tenant_id = %tenant, attempt = token.attempt, %state, "the workflow reported its result"
+                target: STEPS, step = "ended", execution_id = %id, tenant_id = tenant.as_str(), attempt = token.attempt,
+                state = state.as_str(), "the workflow reported its result"
             );
             ("done", Ok((state, false)))
         }

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{Path, Request, State};
 use bridge_protocol::{ExecutionId, State as Stage};
 use bridge_service::Problem;
+use bridge_service::steps::STEPS;
 use bridge_store::CancelOutcome;
 use http::StatusCode;
 use schemars::JsonSchema;
@@ -42,7 +43,10 @@ pub async fn handle(
         None => Err(no_such_execution(id)),
         Some(CancelOutcome::Ended(state)) => Err(ended(id, state)),
         Some(CancelOutcome::Cancelled { from }) => {
-            tracing::info!(execution_id = %id, tenant_id = %tenant, was = %from, "cancelled");
+            tracing::info!(
+                target: STEPS, step = "ended", execution_id = %id, tenant_id = tenant.as_str(),
+                state = Stage::Cancelled.as_str(), was = from.as_str(), "cancelled"
+            );
             metrics::counter!("bridge_cancelled_total", "was" => from.as_str()).increment(1);
             Ok(Json(Cancelled { execution_id: id, state: Stage::Cancelled, was: from, note: caveat(from) }))
         }

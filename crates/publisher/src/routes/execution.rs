@@ -76,6 +76,9 @@ struct AttemptShown {
 struct Trace {
     id: String,
     sampled: bool,
+    /// Its page, where the operator has named a Jaeger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
 }
 
 pub async fn handle(
@@ -156,7 +159,9 @@ fn show(app: &App, execution: Execution, waiting_on: Option<WaitingOn>) -> Shown
         },
         trace: traceparent.and_then(|text| {
             let id = trace::trace_id(text)?.to_owned();
-            Some(Trace { id, sampled: text.trim_end().ends_with('1') })
+            let page = |base: &String| format!("{}/trace/{id}", base.trim_end_matches('/'));
+            let url = app.jaeger_url.as_ref().map(page);
+            Some(Trace { id, sampled: text.trim_end().ends_with('1'), url })
         }),
         metadata: execution.metadata.and_then(|text| RawValue::from_string(text).ok()),
         replay_of: execution.replay_of.map(|id| id.to_string()),

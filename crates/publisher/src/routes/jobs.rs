@@ -30,7 +30,7 @@ pub struct Shown {
     state: &'static str,
     filter: Map<String, Value>,
     per_second: f64,
-    /// As many as were counted when it was made.
+    /// As many as were counted when it was made, with those that it will skip.
     total: u64,
     done: u64,
     skipped: u64,
@@ -38,6 +38,10 @@ pub struct Shown {
     /// The last execution that it looked at; it goes from the newest to the oldest.
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<String>,
+    /// Why it does not go on right now. It is tried again by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_up: Option<String>,
+    /// Why it failed. Resumed, it goes on where it stood.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     created_by: String,
@@ -67,16 +71,20 @@ impl Shown {
         Self {
             links: Links { job: format!("{}/pulsar/jobs/{}", app.public_url, job.id) },
             job_id: job.id,
+            filter: job.filter().map_or_else(
+                |_| job.stored_filter.as_object().cloned().unwrap_or_default(),
+                |filter| asked(&filter),
+            ),
             tenant_id: job.tenant,
             kind: job.kind.as_str(),
             state: job.state.as_str(),
-            filter: asked(&job.filter),
             per_second: job.per_second,
             total: job.total,
             done: job.done,
             skipped: job.skipped,
             failed: job.failed,
             position: job.position.map(|id| id.to_string()),
+            held_up: job.held_up,
             error: job.error,
             created_by: job.created_by,
             created_at: job.created_at,

@@ -64,13 +64,22 @@ async fn begin(
     let Asked { filter, dry_run, per_second, expect } = read(&mut fields, kind, now);
     fields.check()?;
     let (total, more) = app.store.count(&tenant, &filter, COUNTED).await.map_err(|error| failed(&error))?;
+    // Dead letters that a person has seen to already: a replay of them would do their work twice.
+    let skipped = match kind {
+        JobKind::Replay => {
+            app.store.count_settled(&tenant, &filter, COUNTED).await.map_err(|error| failed(&error))?
+        }
+        JobKind::Cancel => 0,
+    };
+    let count = total.saturating_sub(skipped);
     if dry_run {
-        return Ok(Json(json!({ "dry_run": true, "count": total, "partial": more })).into_response());
+        let counted = json!({ "dry_run": true, "count": count, "skipped": skipped, "partial": more });
+        return Ok(Json(counted).into_response());
     }
-    if let Some(expect) = expect.filter(|expect| *expect != total || more) {
+    if let Some(expect) = expect.filter(|expect| *expect != count || more) {
         let more = if more { " or more" } else { "" };
         return Err(conflict(format!(
-            "expect is {expect}, and the filter finds {total}{more} executions; look at them and ask again with the \
+            "expect is {expect}, and the filter finds {count}{more} executions; look at them and ask again with the \
              number that is meant"
         )));
     }
@@ -80,10 +89,10 @@ async fn begin(
         tenant,
         kind,
         filter,
-        per_second: per_second.unwrap_or(app.limits.job_per_second),
+        per_second: per_second.unwrap_or(app.limits.jobs.per_second),
         total,
     };
-    let job = app.store.create_job(actor, &new).await;
+    let job = app.store.create_job(actor, &new, app.limits.jobs.open).await;
     let job = job.map_err(|error| refused(error, format_args!("tenant {}", new.tenant)))?;
     let shown = Shown::new(app, job);
     let location = HeaderValue::try_from(shown.link());

@@ -4,6 +4,7 @@ mod admin;
 pub mod audit;
 pub mod batch;
 pub mod callback;
+pub mod canary;
 pub mod cancel;
 pub mod clients;
 pub mod credentials;

@@ -24,8 +24,11 @@ pub async fn handle(
     let mut share = app.budget.take(0)?;
     let found = app.store.replayable(&tenant, id).await.map_err(|error| failed(&error))?;
     let found = found.ok_or_else(|| no_such_execution(id))?;
-    let stored = found.payload.ok_or_else(|| data_keys::gone(id))?;
-    share.grow_to(stored.bytes.len())?;
+    let size = found.payload.ok_or_else(|| data_keys::gone(id))?;
+    // Before it is read.
+    share.grow_to(size.bytes)?;
+    let stored = app.store.payload(&tenant, id).await.map_err(|error| failed(&error))?;
+    let stored = stored.ok_or_else(|| data_keys::gone(id))?;
     let payload = data_keys::open(&app, &tenant, id, stored).await?;
     let held = Bytes::from_owner(Held { payload, _share: share });
     let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")];

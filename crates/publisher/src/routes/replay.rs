@@ -1,9 +1,10 @@
 //! `POST /pulsar/executions/{id}/replay`: the payload once more, as a new execution. The old one keeps its state.
 
 use axum::extract::{Path, State};
-use bridge_protocol::{ExecutionId, PayloadHash, TenantId};
-use bridge_service::Problem;
+use bridge_protocol::{ExecutionId, Mode, PayloadHash, TenantId};
 use bridge_service::directory::Tenant;
+use bridge_service::payload_key::SEALED_OVERHEAD;
+use bridge_service::{Problem, trace};
 use bridge_store::Execution;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -27,7 +28,19 @@ pub async fn handle(
 ) -> Result<(Metered, Published), Refusal> {
     let id: ExecutionId = id.parse().map_err(|_| no_such_execution(short(&id)))?;
     let key = header_key(&headers)?.map(parse::checked_header_key).transpose()?.flatten();
-    one(&app, &tenant, id, key, traceparent(&headers)).await
+    one(&app, &tenant, id, By::Caller { key, traceparent: traceparent(&headers) }).await
+}
+
+/// Who asks for it.
+pub enum By<'a> {
+    Caller {
+        key: Option<String>,
+        traceparent: Option<&'a str>,
+    },
+    /// It tries again under the same key until all of it is done.
+    Job {
+        key: String,
+    },
 }
 
 /// For a request as for a job: by the same rules, within the same allowances.
@@ -35,8 +48,7 @@ pub async fn one(
     app: &AppState,
     tenant: &TenantId,
     id: ExecutionId,
-    key: Option<String>,
-    traceparent: Option<&str>,
+    by: By<'_>,
 ) -> Result<(Metered, Published), Refusal> {
     let share = app.budget.take(0)?;
     let open = open_tenant(app, tenant)?;
@@ -46,7 +58,7 @@ pub async fn one(
         return Err(live(&old).into());
     }
     let metered = app.allowances.pass(&open, 1)?;
-    match replay(app, &open, old, key, share, traceparent).await {
+    match replay(app, &open, old, by, share).await {
         Ok(published) => Ok((metered, published)),
         Err(problem) => Err(Refusal { metered, problem }),
     }
@@ -56,21 +68,37 @@ async fn replay(
     app: &AppState,
     tenant: &Tenant,
     old: Execution,
-    key: Option<String>,
+    by: By<'_>,
     mut share: Share,
-    traceparent: Option<&str>,
 ) -> Result<Published, Problem> {
     let id = old.id;
     let copied = app.store.replayable(&tenant.id, id).await.map_err(|error| failed(&error))?;
     let copied = copied.ok_or_else(|| no_such_execution(id))?;
-    let stored = copied.payload.ok_or_else(|| data_keys::gone(id))?;
-    share.grow_to(stored.bytes.len())?;
+    let size = copied.payload.ok_or_else(|| data_keys::gone(id))?;
+    // What the tenant may not, or what does not fit, is not read either.
+    let bytes = size.bytes.saturating_sub(if size.sealed { SEALED_OVERHEAD } else { 0 });
+    let charge = app.allowances.charge(tenant, bytes, app.clock.now())?;
+    share.grow_to(size.bytes)?;
+    let stored = app.store.payload(&tenant.id, id).await.map_err(|error| failed(&error))?;
+    let stored = stored.ok_or_else(|| data_keys::gone(id))?;
     let payload = data_keys::open(app, &tenant.id, id, stored).await?;
 
+    let reason = reason(&old);
+    let first = old.traceparent.clone();
+    let (key, traceparent, by_job) = match by {
+        By::Caller { key, traceparent } => (key, traceparent, false),
+        By::Job { key } => (Some(key), None, true),
+    };
     let again = again(old, payload, copied.psh, key);
-    let mut candidate = Candidate::new(app, tenant, again, traceparent)?;
-    candidate.decision.reason = format!("a replay of {id}, on its lane");
+    let mut candidate = Candidate::charged(app, again, charge, traceparent)?;
+    candidate.decision.reason = reason;
     let (candidate, fate) = accept::one(app, candidate, share).await?;
+    if let Fate::New = fate {
+        let current = tracing::Span::current();
+        current.record("execution.replay_of", tracing::field::display(id));
+        // Of the original's trace nothing is taken over but the way back to it.
+        trace::part(&current, first.as_deref(), &tenant.id, id, "replayed");
+    }
     // A repetition notes it too: whoever died after the accept could not.
     let new = match fate {
         Fate::New => Some(candidate.id),
@@ -82,10 +110,26 @@ async fn replay(
     {
         // The new execution is durable; only the note on both sides is missing.
         tracing::warn!(execution_id = %new, tenant_id = %tenant.id, replay_of = %id, error = &error as &dyn std::error::Error, "a replay could not be noted");
+        // A dead letter without the note would be replayed by the next job as well.
+        if by_job {
+            return Err(failed(&error));
+        }
     }
     let mut answer = Published::new(app, candidate, fate).await?;
     answer.replay_of = Some(id);
     Ok(answer)
+}
+
+/// Why it goes the way it goes, and what was decided for the first of all the replays.
+fn reason(old: &Execution) -> String {
+    const FIRST: &str = "first decided: ";
+    let first =
+        old.decided_because.split_once(FIRST).map_or(old.decided_because.as_str(), |(_, first)| first);
+    let way = match old.mode {
+        Mode::Native => ", through the queue although that one was native",
+        Mode::Pulsar => "",
+    };
+    format!("a replay of {}, on its lane{way}; {FIRST}{first}", old.id)
 }
 
 /// The old request once more, without its schedule: it is wanted now.

@@ -1,4 +1,5 @@
-//! What can be known of a route only by asking: where its URL leads, and whether its credential is there.
+//! What a route's own text does not tell: where its URL leads, whether its credential is there, and whether its callback
+//! would come in time.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -24,6 +25,7 @@ const TOLD: usize = 100;
 /// Each route with what stands before its fields in a fault: `workflows.crm.`, or nothing.
 pub async fn check(app: &App, tenant: &TenantId, routes: &[(String, &Route)]) -> Result<(), Problem> {
     let mut faults = credentials(app, tenant, routes).await?;
+    faults.extend(callbacks(app.limits.payload_retention, routes));
     faults.extend(urls(app, routes).await);
     if faults.is_empty() {
         return Ok(());
@@ -53,6 +55,16 @@ async fn credentials(
             message: format!("names {name}, which this tenant has not; PUT /pulsar/credentials/{name} first"),
         })
         .collect())
+}
+
+/// A longer one would have every request for a callback refused.
+fn callbacks(kept: Duration, routes: &[(String, &Route)]) -> Vec<FieldError> {
+    let late = routes.iter().filter(|(_, route)| route.callback_timeout() >= kept);
+    late.map(|(place, _)| FieldError {
+        field: format!("{place}callback_timeout_s").into(),
+        message: format!("must be less than {}: a payload is kept no longer", kept.as_secs()),
+    })
+    .collect()
 }
 
 /// Each host once: the workflow's name chooses no host, so one URL stands for all of it.

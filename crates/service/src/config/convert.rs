@@ -1,9 +1,9 @@
 //! What each crate gets from the configuration, in its own terms.
 
-use super::{AuthSettings, Config};
+use super::{AuthSettings, Canary, Config};
 use crate::vault::{Vault, VaultError};
 use bridge_bus::{BrokerAuth, BusConfig, Tls};
-use bridge_protocol::{Defaults, TopicNames};
+use bridge_protocol::{Defaults, TopicNames, override_name};
 use bridge_store::StoreConfig;
 use bridge_webhook::{BreakerConfig, SlotLimits, WebhookConfig};
 use ipnet::IpNet;
@@ -207,6 +207,15 @@ impl Config {
             overrides: webhook.overrides.clone().into_iter().collect(),
             queue_enabled: webhook.queue_enabled,
             strict: webhook.strict_routes,
+        }
+    }
+
+    /// The canary's webhook is the publisher's own: the operator's URL of one workflow, as `N8N_WEBHOOK_<ID>` names others.
+    pub(super) fn route_canary(&mut self) {
+        let base = self.canary.url.clone().or_else(|| self.callback_base_url());
+        if let Some(base) = base.filter(|_| self.canary.enabled) {
+            let url = format!("{}/internal/canary", base.trim_end_matches('/'));
+            self.webhook.overrides.entry(override_name(Canary::WORKFLOW)).or_insert(url);
         }
     }
 

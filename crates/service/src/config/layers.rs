@@ -22,8 +22,8 @@ const MOVED: [(&str, &str); 2] = [
 const NOT_KEYS: [&str; 3] = ["BRIDGE_CONFIG", "BRIDGE_FAILPOINT", "BRIDGE_URL"];
 const NOT_KEYS_BY_PREFIX: [&str; 2] = ["BRIDGE_TOKEN", "BRIDGE_TEST_"];
 
-/// Names users of the older bridge, of Pulsar and of OpenTelemetry already have.
-const PLAIN: [(&str, &str, &str); 27] = [
+/// Names users of the older bridge, of Pulsar and of OpenTelemetry already have. Of two names of one key the later wins.
+const PLAIN: [(&str, &str, &str); 32] = [
     ("DATABASE_URL", "database", "url"),
     ("DATABASE_URL_FILE", "database", "url_file"),
     ("PULSAR_SERVICE_URL", "pulsar", "service_url"),
@@ -50,6 +50,11 @@ const PLAIN: [(&str, &str, &str); 27] = [
     ("RUST_LOG", "telemetry", "log_level"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry", "otlp_endpoint"),
     ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "telemetry", "otlp_endpoint"),
+    ("OTEL_EXPORTER_OTLP_PROTOCOL", "telemetry", "otlp_protocol"),
+    ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "telemetry", "otlp_protocol"),
+    ("OTEL_TRACES_SAMPLER_ARG", "telemetry", "sample_ratio"),
+    ("OTEL_BSP_MAX_QUEUE_SIZE", "telemetry", "span_queue"),
+    ("BRIDGE_JAEGER_URL", "telemetry", "jaeger_url"),
     ("BRIDGE_KEYRING_FILE", "signing", "keyring_file"),
 ];
 
@@ -104,10 +109,10 @@ impl Layers {
     pub fn environment(&mut self, variables: impl Iterator<Item = (String, String)>) {
         let (mut plain, mut ours) = (Vec::new(), Vec::new());
         for (name, value) in variables {
-            if let Some((_, section, key)) = PLAIN.iter().find(|(plain, ..)| *plain == name) {
+            if let Some(known) = PLAIN.iter().position(|(plain, ..)| *plain == name) {
                 // Compose files pass unset variables on as empty ones.
                 if !value.trim().is_empty() {
-                    plain.push((name, *section, *key, value));
+                    plain.push((known, name, value));
                 }
             } else if let Some(id) = name.strip_prefix(OVERRIDE) {
                 self.overrides.add(id, &value, &mut self.faults, &mut self.warnings);
@@ -116,7 +121,9 @@ impl Layers {
             }
         }
         let mut set = HashSet::new();
-        for (name, section, key, value) in plain {
+        plain.sort_unstable();
+        for (known, name, value) in plain {
+            let (_, section, key) = PLAIN[known];
             if name == "FASTAPI_BRIDGE_PORT" {
                 self.port(&name, &value);
             } else {
@@ -171,6 +178,9 @@ impl Layers {
         };
         let parsed = match default {
             Value::Integer(_) => text.trim().parse().ok().map(Value::Integer),
+            Value::Float(_) => {
+                text.trim().parse().ok().filter(|number: &f64| number.is_finite()).map(Value::Float)
+            }
             Value::Boolean(_) => match text.trim().to_ascii_lowercase().as_str() {
                 "true" | "1" | "yes" | "on" => Some(Value::Boolean(true)),
                 "false" | "0" | "no" | "off" => Some(Value::Boolean(false)),
@@ -200,6 +210,11 @@ impl Layers {
         let Some(default) = keys.get(key) else {
             let hint = did_you_mean(key, keys.keys().map(String::as_str));
             return self.faults.add(place, format!("is not a key of [{section}]{hint}"));
+        };
+        // People write 1 for 1.0.
+        let value = match (default, value) {
+            (Value::Float(_), Value::Integer(whole @ -1_000_000..=1_000_000)) => Value::Float(whole as f64),
+            (_, value) => value,
         };
         if !default.same_type(&value) {
             return self.faults.add(place, format!("must be {}, not {}", kind(default), kind(&value)));
@@ -234,7 +249,7 @@ fn kind(value: &Value) -> &'static str {
     match value {
         Value::String(_) => "a string",
         Value::Integer(_) => "a whole number",
-        Value::Float(_) => "a number with a fraction",
+        Value::Float(_) => "a number",
         Value::Boolean(_) => "true or false",
         Value::Datetime(_) => "a time",
         Value::Array(_) => "a list",

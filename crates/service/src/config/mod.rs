@@ -5,6 +5,7 @@ mod entries;
 mod faults;
 mod issuers;
 mod layers;
+mod otlp;
 mod overrides;
 mod rules;
 mod sections;
@@ -15,9 +16,10 @@ mod tests;
 
 pub use faults::{ConfigFaults, Fault, Warning};
 pub use issuers::{AuthSettings, Issuer};
+pub use otlp::otlp_headers;
 pub use sections::{
-    Auth, Breaker, Consumer, Database, Encryption, LogFormat, Publisher, Pulsar, Relay, Retention, Signing,
-    SigningAlgorithm, Telemetry, Webhook,
+    Auth, Breaker, Canary, Consumer, Database, Encryption, LogFormat, OtlpProtocol, Publisher, Pulsar, Relay,
+    Retention, Signing, SigningAlgorithm, StepLog, Telemetry, Webhook,
 };
 pub use value::{Days, Millis, Seconds, Secret, SecretUrl};
 
@@ -51,6 +53,7 @@ pub struct Config {
     pub breaker: Breaker,
     pub retention: Retention,
     pub telemetry: Telemetry,
+    pub canary: Canary,
 }
 
 impl Config {
@@ -89,6 +92,7 @@ impl Config {
         rules::secret_file(&mut table, "encryption", "master_keys", &mut faults);
         let Some(mut config) = Self::build(&table, &shape, &mut faults) else { return Err(faults) };
         config.webhook.overrides = overrides.urls();
+        config.route_canary();
         rules::check(&config, role, &mut faults);
         if faults.is_empty() { Ok((config, warnings)) } else { Err(faults) }
     }
@@ -106,6 +110,7 @@ impl Config {
         let breaker = section(table, shape, "breaker", faults);
         let retention = section(table, shape, "retention", faults);
         let telemetry = section(table, shape, "telemetry", faults);
+        let canary = section(table, shape, "canary", faults);
         Some(Self {
             database: database?,
             pulsar: pulsar?,
@@ -119,6 +124,7 @@ impl Config {
             breaker: breaker?,
             retention: retention?,
             telemetry: telemetry?,
+            canary: canary?,
         })
     }
 

@@ -35,6 +35,8 @@ pub(super) fn check(config: &Config, role: Role, faults: &mut ConfigFaults) {
     times(config, faults);
     sizes(config, faults);
     secrets(config, faults);
+    canary(config, faults);
+    super::otlp::check(&config.telemetry, faults);
     let ranges = [
         ("webhook.allow_private", &config.webhook.allow_private),
         ("publisher.trusted_proxies", &config.publisher.trusted_proxies),
@@ -112,7 +114,6 @@ fn urls(config: &Config, faults: &mut ConfigFaults) {
         ("pulsar.oauth2_issuer_url", config.pulsar.oauth2_issuer_url.as_ref()),
         ("publisher.public_url", config.publisher.public_url.as_ref()),
         ("webhook.callback_base_url", config.webhook.callback_base_url.as_ref()),
-        ("telemetry.otlp_endpoint", config.telemetry.otlp_endpoint.as_ref()),
     ];
     for (place, url) in web.into_iter().filter_map(|(place, url)| Some((place, url?))) {
         if let Err(what) = http_url(url) {
@@ -243,6 +244,29 @@ fn sizes(config: &Config, faults: &mut ConfigFaults) {
     }
     if config.signing.issuer.trim().is_empty() {
         faults.add("signing.issuer", "must not be empty");
+    }
+}
+
+fn canary(config: &Config, faults: &mut ConfigFaults) {
+    let canary = &config.canary;
+    if let Err(error) = TenantId::parse(&canary.tenant) {
+        faults.add("canary.tenant", error.to_string());
+    }
+    if canary.timeout_s > canary.interval_s {
+        faults.add("canary.timeout_s", "must not be longer than canary.interval_s");
+    }
+    if let Some(url) = &canary.url
+        && let Err(what) = http_url(url)
+    {
+        faults.add("canary.url", what);
+    }
+    if canary.enabled && canary.url.is_none() && config.callback_base_url().is_none() {
+        let what =
+            "is not set; give the publisher's address as consumers reach it, or webhook.callback_base_url";
+        faults.add("canary.url", what);
+    }
+    if canary.enabled && canary.lanes.is_empty() {
+        faults.add("canary.lanes", "must name a lane, or set canary.enabled to false");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::issuers::Issuer;
 use super::value::{Days, Millis, Seconds, Secret, SecretUrl, optional};
+use bridge_protocol::Lane;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
@@ -97,6 +98,12 @@ pub struct Publisher {
     pub waiters: usize,
     pub job_per_second: u32,
     pub job_page: u16,
+    pub jobs_at_once: usize,
+    pub jobs_open: u32,
+    pub job_lease_ms: Millis,
+    pub job_pause_ms: Millis,
+    pub native_slot_wait_ms: Millis,
+    pub native_payload_bytes: usize,
     pub drain_ms: Millis,
     pub trusted_proxies: Vec<String>,
 }
@@ -200,11 +207,55 @@ pub enum LogFormat {
     Human,
 }
 
+/// Which steps of executions are logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepLog {
+    All,
+    Problems,
+}
+
+/// By OpenTelemetry's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OtlpProtocol {
+    #[serde(rename = "grpc")]
+    Grpc,
+    #[serde(rename = "http/protobuf")]
+    HttpProtobuf,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Telemetry {
     pub log_format: LogFormat,
     pub log_level: String,
+    pub step_log: StepLog,
+    pub tenants_named: usize,
     #[serde(deserialize_with = "optional")]
     pub otlp_endpoint: Option<String>,
+    pub otlp_protocol: OtlpProtocol,
+    #[serde(deserialize_with = "optional")]
+    pub otlp_headers: Option<Secret>,
+    pub sample_ratio: f64,
+    pub span_queue: usize,
+    pub trace_age_s: Seconds,
+    #[serde(deserialize_with = "optional")]
+    pub jaeger_url: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Canary {
+    pub enabled: bool,
+    pub interval_s: Seconds,
+    pub timeout_s: Seconds,
+    pub lanes: Vec<Lane>,
+    pub tenant: String,
+    #[serde(deserialize_with = "optional")]
+    pub url: Option<String>,
+}
+
+impl Canary {
+    /// What it publishes to, in every lane.
+    pub const WORKFLOW: &'static str = "bridge-canary";
 }

@@ -15,7 +15,6 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 /// Calls `heard` after every change, and whenever one may have been missed.
 pub(super) async fn forever(store: &Store, heard: impl Fn()) {
     gauge!("bridge_changes_listening").set(0.0);
-    counter!("bridge_changes_heard_total").increment(0);
     let mut said = None::<Instant>;
     loop {
         let Err(error) = listen(store, &heard).await;

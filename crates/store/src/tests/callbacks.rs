@@ -223,7 +223,7 @@ async fn bad_ends_are_told_once_and_only_first_hand() {
         ..by_callback()
     };
     t.store.accept(expiring.clone(), PATIENCE).await.unwrap();
-    assert_eq!(t.store.ring(10, decide).await.unwrap().ended, 2);
+    assert_eq!(t.store.ring(10, decide).await.unwrap().ended.len(), 2);
     let told = t.store.follow_ups(10).await.unwrap();
     let mut ids: Vec<ExecutionId> = told.iter().map(|told| told.id).collect();
     let mut bad = vec![dead.id, reported.id, native.id, expiring.id];

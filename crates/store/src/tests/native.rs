@@ -32,6 +32,7 @@ pub fn decide(due: &Due) -> Option<bridge_protocol::TimerDecision> {
         publishes: due.publishes,
         in_flight_here: false,
         backlog: Backlog::Empty,
+        shut_for: None,
         on_unknown: OnUnknown::Retry,
         now: due.now,
         jitter: 0.0,
@@ -80,7 +81,7 @@ async fn a_vanished_publisher_leaves_a_failure() {
     t.store.accept(new.clone(), PATIENCE).await.unwrap();
     t.lapse(new.id).await;
     let rung = t.store.ring(10, decide).await.unwrap();
-    assert_eq!((rung.ended, rung.publish.len()), (1, 0));
+    assert_eq!((rung.ended.len(), rung.publish.len()), (1, 0));
     let read = t.store.execution(&tenant(), new.id).await.unwrap().unwrap();
     assert_eq!((read.state, read.reason.as_deref()), (State::Failed, Some(Reason::UnknownOutcome.as_str())));
     let ending = Ending::Succeeded { evidence: Evidence::Response, result: None };

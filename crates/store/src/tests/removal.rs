@@ -73,7 +73,7 @@ async fn furnish(t: &TestStore, tenant: &str, digest: u8) {
     s.create_credential(a, &credential(&format!("svc_{tenant}"), &[tenant], digest)).await.unwrap();
     s.put_route(a, name, &RouteName::Default, &Route::default()).await.unwrap();
     s.put_hold(a, &routes::hold(tenant, "h1")).await.unwrap();
-    s.create_job(a, &jobs::new_job(tenant)).await.unwrap();
+    s.create_job(a, &jobs::new_job(tenant), 20).await.unwrap();
     t.sql(&format!("INSERT INTO follow_ups VALUES ('{tenant}', '{}')", lives[1].id)).await;
 }
 

@@ -32,6 +32,7 @@ async fn partitions_go_when_nothing_in_them_lives() {
     t.store.finish(finish(&first, ending), PATIENCE).await.unwrap();
     let done = t.store.maintain(later).await.unwrap();
     assert!(done.dropped.contains(&format!("payloads_{}", today.suffix())), "{done:?}");
+    assert_eq!(t.store.payload(&tenant(), live.id).await.unwrap(), None);
     let read = t.store.replayable(&tenant(), live.id).await.unwrap().unwrap();
     assert_eq!(read.payload, None, "the payload is gone, the execution still known");
     t.store.maintain(now() + chrono::TimeDelta::days(9)).await.unwrap();

@@ -75,10 +75,10 @@ async fn ends_orphans_and_vanished_executions_leave_no_timer() {
     let t = accepting().await;
     let dead = due_now(&t, true).await;
     let rung = ring(&t, |_| Some(TimerDecision::DeadLetter(Reason::LeaseLapsed))).await;
-    assert_eq!(rung.ended, 1);
+    assert_eq!(rung.ended.len(), 1);
     assert_eq!(t.store.notices(10).await.unwrap()[0].execution, Some(dead.id));
     due_now(&t, true).await;
-    assert_eq!(ring(&t, |_| Some(TimerDecision::Expire)).await.ended, 1);
+    assert_eq!(ring(&t, |_| Some(TimerDecision::Expire)).await.ended.len(), 1);
     // A timer that its execution no longer mirrors, one of an execution that is over, one without an execution,
     // one of a day whose partition is gone.
     let live = t.accepted().await;

@@ -114,7 +114,7 @@ async fn what_the_database_refuses_for_its_tenant_is_told_as_ever() {
     let publish = parse::publish(&Bytes::from(GOOD), GOOD.as_bytes(), &context).unwrap();
     let tenant = open_tenant(&world.app, &publish.tenant).unwrap();
     let mut candidate = Candidate::new(&world.app, &tenant, publish, None).unwrap();
-    let fate = candidate.settle(Accepted::TenantClosed);
+    let fate = candidate.settle(&world.app, Accepted::TenantClosed);
     let problem = Published::new(&world.app, candidate, fate).await.unwrap_err();
     let known = open_tenant(&world.app, &tenant_id("sleepy")).unwrap_err();
     let told = |problem: &Problem| serde_json::to_value(problem).unwrap()["type"].clone();

@@ -1,6 +1,7 @@
 //! A publisher whose tenants and credentials are all in memory; Postgres and the broker are out of reach.
 
 use super::super::*;
+use crate::busiest::Busiest;
 use crate::in_flight::InFlight;
 use crate::outbound::Outbound;
 use axum::body::Body;
@@ -10,6 +11,7 @@ use bridge_bus::{BusConfig, Producers};
 use bridge_fire::Webhooks;
 use bridge_protocol::{Defaults, Keyring, Scope, Scopes, TenantId, Time};
 use bridge_service::clock::{ManualClock, entropy};
+use bridge_service::config::Role;
 use bridge_service::directory::{Credential, IssuerKey, Snapshot, Tenant};
 use bridge_service::health::Weight;
 use bridge_service::key_pair::KeyPair;
@@ -136,6 +138,8 @@ pub async fn world(setup: Setup) -> World {
             },
             lease_margin: Duration::from_secs(30),
             write_patience: Duration::from_millis(300),
+            slot_wait: Duration::from_secs(1),
+            largest: 256 << 10,
             tasks: TaskTracker::new(),
             hard: CancellationToken::new(),
         },
@@ -157,15 +161,24 @@ pub async fn world(setup: Setup) -> World {
             callbacks: true,
             payload_retention: Duration::from_secs(7 * 24 * 3600),
             patience: Duration::from_secs(30),
-            job_page: 10,
-            job_per_second: 50.0,
+            jobs: JobLimits {
+                at_once: 4,
+                open: 20,
+                lease: Duration::from_secs(15),
+                pause: Duration::from_secs(15),
+                page: 10,
+                per_second: 50.0,
+            },
             token_lifetime: Duration::from_secs(900),
         },
         public_url: String::new(),
+        jaeger_url: None,
         issuer: "http://bridge.example".into(),
         trusted_proxies: Vec::new(),
         health,
         metrics: bridge_service::telemetry::detached_metrics().unwrap(),
+        busiest: Busiest::new(20),
+        canary: Config::load_for(Role::Operator, None, std::iter::empty()).unwrap().0.canary,
     });
     World { router: router(app.clone()), app }
 }

@@ -2,10 +2,10 @@ use bridge_service::health::HealthReport;
 use serde_json::json;
 
 use super::{Operation, object};
-use crate::openapi::operation::{get, of};
+use crate::openapi::operation::{get, of, post};
 
 pub fn operations() -> Vec<Operation> {
-    vec![live(), ready(), metrics(), document(), page()]
+    vec![live(), ready(), metrics(), canary(), document(), page()]
 }
 
 fn live() -> Operation {
@@ -38,6 +38,24 @@ fn metrics() -> Operation {
         json!({ "type": "string" }),
         json!("bridge_http_requests_total{method=\"POST\",route=\"/pulsar/publish\",status=\"202\"} 17\n"),
     )
+}
+
+fn canary() -> Operation {
+    post("/internal/canary", "canary", "Where the bridge's own canary arrives")
+        .about("For nobody else: it asks for the signature of the canary's webhooks, and changes nothing.")
+        .body(
+            json!({ "type": "object" }),
+            vec![("canary", json!({ "payload": { "canary": "short", "round": 1 } }))],
+        )
+        .answer(200, "A canary.", object(json!({ "canary": { "const": "ok" } })), json!({ "canary": "ok" }))
+        .problems(&[
+            "not-found",
+            "unsupported-media-type",
+            "result-too-large",
+            "slow-body",
+            "incomplete-body",
+            "overloaded",
+        ])
 }
 
 fn document() -> Operation {

@@ -25,7 +25,7 @@ pub fn operations() -> Vec<Operation> {
         one(post("/pulsar/jobs/{id}/pause", "pauseJob", "Pause a job"), "It is paused.", "paused")
             .problems(&["conflict"]),
         one(
-            post("/pulsar/jobs/{id}/resume", "resumeJob", "Let a paused job go on"),
+            post("/pulsar/jobs/{id}/resume", "resumeJob", "Let a paused or a failed job go on"),
             "It goes on.",
             "running",
         )
@@ -54,6 +54,7 @@ fn many(
     });
     let counted = object(json!({
         "dry_run": { "const": true }, "count": { "type": "integer" },
+        "skipped": { "type": "integer", "description": "Not among them: dead letters that were replayed or put away already." },
         "partial": { "type": "boolean", "description": "There are more than were counted." },
     }));
     post(path, id, summary)
@@ -75,7 +76,7 @@ fn many(
             200,
             "The count of a dry run.",
             counted,
-            json!({ "dry_run": true, "count": 41, "partial": false }),
+            json!({ "dry_run": true, "count": 41, "skipped": 3, "partial": false }),
         )
         .answer(202, "The job that does it.", of::<Shown>(), job("running"))
         .answers_with("Location", "Where the job is shown; not of a dry run.")

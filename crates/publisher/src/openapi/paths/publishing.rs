@@ -37,7 +37,7 @@ fn publish() -> Operation {
         .answer(202, "It is durable and will be executed.", of::<Published>(), published(false))
         .answer(200, "It has ended and was waited for, or its route is native; or the idempotency key was used before (`replayed`).", of::<Published>(), published(true))
         .answers_with("Location", "Where the execution is shown.")
-        .problems(&["foreign-tenant", "idempotency-conflict", "data-key-unavailable", "too-many-waiters", "stopping"])
+        .problems(&["foreign-tenant", "idempotency-conflict", "data-key-unavailable", "too-many-waiters"])
         .problems(&["webhook-failed", "webhook-timeout", "already-ended"])
         .waits()
         .metered()
