@@ -7,7 +7,8 @@
 #   BRIDGE_BENCH_TENANTS   tenants of phase D, which compares many to one (1000)
 #   BRIDGE_BENCH_HISTORY   executions of phase E, which compares look-ups among them to those among 10,000 (10000000;
 #                          they take about a kilobyte each)
-#   BRIDGE_BENCH_PHASES    which phases to run (ABCDF); E comes on top, and takes minutes and gigabytes
+#   BRIDGE_BENCH_PHASES    which phases to run (ABCDF); on top come E, which takes minutes and gigabytes, and G, which needs
+#                          Jaeger (built at its first use)
 set -euo pipefail
 # shellcheck source=scripts/lib/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../scripts/lib/common.sh"
@@ -110,14 +111,19 @@ start_consumer() {
   }
 }
 
-start_bridge() {
-  step "starting endpoint, publisher and consumer"
-  start endpoint "$bin/bridge-bench" endpoint --bind "127.0.0.1:$endpoint" --ids "$out/seen.ids"
-  start publisher env PULSAR_AUTH_TOKEN_FILE="$PULSAR_PUBLISHER_TOKEN_FILE" "$bin/bridge-publisher" --config "$out/bridge.toml"
+# start_publisher NAME=VALUE...: with these in its environment
+start_publisher() {
+  start publisher env PULSAR_AUTH_TOKEN_FILE="$PULSAR_PUBLISHER_TOKEN_FILE" "$@" "$bin/bridge-publisher" --config "$out/bridge.toml"
   wait_until 30 answers "$url/health/ready" || {
     show_log "$out/publisher.log"
     die "the publisher is not ready" "$(curl -s -m 2 "$url/health/ready" || true)"
   }
+}
+
+start_bridge() {
+  step "starting endpoint, publisher and consumer"
+  start endpoint "$bin/bridge-bench" endpoint --bind "127.0.0.1:$endpoint" --ids "$out/seen.ids"
+  start_publisher
   bridgectl tenant create dealscale --no-client
   bridgectl client create bench --tenant dealscale --kind api-key --scopes publish,read,result --out "$out/token"
   token=$(cat "$out/token")
@@ -253,6 +259,35 @@ measure_waiters() {
   verify waited waited
 }
 
+# Published only, without traces and with each one kept, in turn. The collector and Jaeger work on the same processors.
+measure_tracing() {
+  local round part
+  step "G: published without traces and with all of them, in turn, twice $seconds s each, the consumer stopped"
+  for part in jaeger collector; do
+    "$repo/scripts/parts" start "$part" --state "$state" --fresh >>"$out/parts.log" 2>&1 || die "$part did not start" "$(tail -n 20 "$out/parts.log")"
+  done
+  # shellcheck disable=SC1091 # written by scripts/parts
+  . "$state/collector.env"
+  stop_pid "$(pid consumer)" TERM 100 || die "the consumer does not stop"
+  for round in 1 2; do
+    traced off "$round"
+    traced on "$round" "OTEL_EXPORTER_OTLP_ENDPOINT=$OTEL_COLLECTOR_GRPC"
+  done
+  curl -s -m 5 "$url/metrics" -o "$out/traced.metrics"
+  start_consumer
+  verify traced {warm,trace}-{off,on}-{1,2}
+}
+
+traced() { # on|off ROUND NAME=VALUE...
+  stop_pid "$(pid publisher)" TERM 100 || die "the publisher does not stop"
+  start_publisher "${@:3}"
+  # Connections, statements and caches come to be outside of what is compared.
+  count=2000 load "warm-$1-$2" --connections 64
+  sample "before-trace-$1-$2" publisher
+  load "trace-$1-$2" --connections 64 --duration "$seconds"
+  sample "after-trace-$1-$2" publisher
+}
+
 in_turn() {
   local round
   for round in 1 2; do
@@ -268,6 +303,7 @@ measure() {
   sample after publisher consumer
   case $phases in *F*) measure_waiters ;; esac
   case $phases in *D*) measure_tenants ;; esac
+  case $phases in *G*) measure_tracing ;; esac
   case $phases in *E*) measure_history ;; esac
 }
 
@@ -278,6 +314,9 @@ finish() {
   for part in publisher consumer endpoint; do
     part_pid=$(pid_of "$state/$part.pid" "$bin/") && kill -TERM "$part_pid" 2>/dev/null
     rm -f "$state/$part.pid"
+  done
+  for part in collector jaeger; do
+    [ ! -s "$state/$part.env" ] || "$repo/scripts/parts" stop "$part" --state "$state" >>"$out/parts.log" 2>&1 || true
   done
   "$repo/scripts/parts" stop pulsar --state "$state" >>"$out/parts.log" 2>&1 || true
   "$repo/scripts/parts" stop postgres --state "$state" >>"$out/parts.log" 2>&1 || true

@@ -21,6 +21,7 @@ const AIM_FIRE_COMMITS: f64 = 15.0;
 const AIM_RESIDENT_MIB: f64 = 64.0;
 const AIM_MANY_TENANTS: f64 = 0.9;
 const AIM_TENANTS_SECONDS: f64 = 120.0;
+const AIM_TRACED: f64 = 0.9;
 const AIM_LOOK: f64 = 1.5;
 const AIM_WAITERS_MIB: f64 = 200.0;
 const AIM_WAITERS_PERCENT: f64 = 10.0;
@@ -45,6 +46,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     tenants(&files, &mut table)?;
     history(&files, &mut table)?;
     waiters(&files, &mut table)?;
+    tracing(&files, &mut table)?;
     processes(&files, &mut table)?;
     println!("{table}");
     accounting(&files)
@@ -173,6 +175,35 @@ fn waiters(files: &Files<'_>, table: &mut Table) -> anyhow::Result<()> {
     );
     let text = format!("{} callers, {} got no result", answers.results, answers.others);
     table.row("F: got the result once the consumer ran", text, "", "");
+    Ok(())
+}
+
+/// G: the same load without traces and with all of them.
+fn tracing(files: &Files<'_>, table: &mut Table) -> anyhow::Result<()> {
+    if !files.has("traced-verify.json") {
+        return Ok(());
+    }
+    let both = |which: &str| -> anyhow::Result<(f64, f64)> {
+        let (mut rate, mut micros) = (0.0, 0.0);
+        for round in 1..=2 {
+            let load: load::Summary = files.json(&format!("trace-{which}-{round}.json"))?;
+            let cpu = |when: &str| -> anyhow::Result<f64> {
+                let sample: Sample = files.json(&format!("{when}-trace-{which}-{round}.json"))?;
+                Ok(sample.get("publisher").map_or(0.0, |usage| usage.cpu_seconds))
+            };
+            rate += load.per_second / 2.0;
+            micros += (cpu("after")? - cpu("before")?) * 1e6 / load.accepted.max(1) as f64 / 2.0;
+        }
+        Ok((rate, micros))
+    };
+    let ((off, off_micros), (on, on_micros)) = (both("off")?, both("on")?);
+    table.ratio(format!("G: 202s/s with every trace kept, without {off:.0}"), on, off, AIM_TRACED);
+    table.row(
+        "G: the publisher's processor time an execution, without / with",
+        format!("{off_micros:.0} µs / {on_micros:.0} µs"),
+        &format!("{:.2}", on_micros / off_micros.max(0.001)),
+        "",
+    );
     Ok(())
 }
 

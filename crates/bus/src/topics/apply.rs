@@ -156,11 +156,13 @@ async fn apply_tenant(
     let planned = planner.plan(tenant).await.map_err(|source| {
         (Vec::new(), ApplyError::Plan { tenant: tenant.to_string(), done: 0, failed: 0, source })
     })?;
-    if dry_run {
-        return Ok(planned);
-    }
     let mut made = Vec::with_capacity(planned.len());
-    for stage in stages(planned) {
+    let stages = stages(planned);
+    if dry_run {
+        // In the order in which they would be made.
+        return Ok(stages.into_iter().flatten().collect());
+    }
+    for stage in stages {
         let mut steps = futures::stream::iter(stage)
             .map(|change| step(planner.admin, tenant, change))
             .buffered(CALLS_AT_A_TIME);
