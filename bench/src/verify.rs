@@ -56,12 +56,16 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         account.deliver(&seen.read()?);
     }
     let undelivered = account.undelivered();
-    let found = match &args.url {
+    let mut found = match &args.url {
         Some(url) if !undelivered.is_empty() => {
             lookup::all(&Target::resolve(url, args.token.as_deref().as_slice()).await?, &undelivered).await
         }
         _ => lookup::not_asked(&undelivered),
     };
+    // What arrived while the bridge was asked is in its answers a success that nobody has seen.
+    account.deliver(&seen.read()?);
+    let still: std::collections::HashSet<_> = account.undelivered().into_iter().collect();
+    found.retain(|(id, _)| still.contains(id));
     let summary = account.summary(found);
     println!("{summary}");
     if let Some(path) = &args.json {

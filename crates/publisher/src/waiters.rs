@@ -22,8 +22,10 @@ const DUTY: u32 = 20;
 /// Results that are read at once, fewer than the connections for it: thousands that are told of one end come one after
 /// another.
 const READS: usize = 4;
-/// For one look, and for a read with the wait for its turn.
+/// For one look, and for a read.
 const LIMIT: Duration = Duration::from_secs(5);
+/// For the turn to read: as many as may wait can be told at one time, and none of them is to be sent away for it.
+const TURN: Duration = Duration::from_secs(30);
 
 type Key = (TenantId, ExecutionId);
 
@@ -71,12 +73,8 @@ impl Waiters {
 
     /// Reads a result in its turn, within a limit: a read that never returns must not keep its turn for ever.
     pub async fn in_turn<T>(&self, read: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
-        let turn_and_read = async {
-            // Never closed.
-            let _turn = self.reads.acquire().await.ok();
-            read.await
-        };
-        tokio::time::timeout(LIMIT, turn_and_read).await.unwrap_or_else(|_| Err(slow()))
+        let Ok(_turn) = tokio::time::timeout(TURN, self.reads.acquire()).await else { return Err(slow()) };
+        tokio::time::timeout(LIMIT, read).await.unwrap_or_else(|_| Err(slow()))
     }
 
     /// # Errors

@@ -42,9 +42,10 @@ pub async fn handle(
         let place = wait.map(|wait| Ok((app.waiters.place()?, Instant::now() + wait))).transpose()?;
         let candidate = Candidate::single(&app, &tenant, publish, traceparent(&headers))?;
         if candidate.decision.mode == Mode::Native {
-            return native::publish(&app, candidate, share, place).await;
+            return Box::pin(native::publish(&app, candidate, share, place)).await;
         }
-        let (candidate, fate) = accept::one(&app, candidate, share).await?;
+        // On the heap while it lasts, as what follows the waiting: a caller who waits does not carry them along.
+        let (candidate, fate) = Box::pin(accept::one(&app, candidate, share)).await?;
         failpoint::hit("publisher.handed_off");
         let published = Published::new(&app, candidate, fate).await?;
         Ok(waited(&app, published, place).await)
@@ -63,10 +64,10 @@ pub async fn waited(app: &App, mut published: Published, place: Option<(Place, I
     if !published.status.is_terminal() && !place.at(&tenant, id).wait(deadline).await {
         return published;
     }
-    let read = async {
+    let read = Box::pin(async {
         let mut share = app.budget.take(0)?;
         results::read(app, &tenant, id, &mut share).await
-    };
+    });
     match app.waiters.in_turn(read).await {
         Ok(Some(Standing::Ended(outcome))) => published.end(*outcome),
         Ok(Some(Standing::Live(state))) => published.status = state,
@@ -108,5 +109,20 @@ pub fn header_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     match value.to_str() {
         Ok(key) => Ok(Some(key)),
         Err(_) => Err(parse::bad_header_key()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, B, C, F: Future>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_waiting_caller_costs_little_memory() {
+        let bytes = size(handle);
+        assert!(bytes < 8192, "{bytes} bytes");
     }
 }

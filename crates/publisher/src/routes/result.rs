@@ -45,11 +45,12 @@ pub async fn handle(
     let wait = wait::wanted(&uri, &headers, app.limits.result_wait)?;
     let deadline = Instant::now() + wait.unwrap_or_default();
     let mut waiter = wait.map(|_| app.waiters.place()).transpose()?.map(|place| place.at(&tenant, id));
-    let mut answer = look(&app, &tenant, id).await?;
+    // Looks lie on the heap while they last: a caller who waits does not carry them along.
+    let mut answer = Box::pin(look(&app, &tenant, id)).await?;
     if let (Looked::NotYet(_), Some(waiter)) = (&answer, &mut waiter)
         && waiter.wait(deadline).await
     {
-        answer = look(&app, &tenant, id).await?;
+        answer = Box::pin(look(&app, &tenant, id)).await?;
     }
     let response = match answer {
         Looked::Ended(response) => response,
@@ -84,4 +85,20 @@ fn gone(id: ExecutionId) -> Problem {
     let detail =
         format!("the result of execution {id} is kept no longer; replay the execution for a new one");
     Problem::new(StatusCode::GONE, "result-gone", "Result gone", detail).about(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, B, C, D, E, F: Future>(_: impl Fn(A, B, C, D, E) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Thousands of callers wait in it: what is only needed before and after lies elsewhere.
+    #[test]
+    fn a_waiting_caller_costs_little_memory() {
+        let bytes = size(handle);
+        assert!(bytes < 4096, "{bytes} bytes");
+    }
 }
