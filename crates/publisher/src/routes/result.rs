@@ -67,10 +67,13 @@ enum Looked {
     NotYet(Stage),
 }
 
-/// One look. It holds a share of the memory, which a waiting caller does not.
+/// One look. It holds a share of the memory in its turn, which a caller who waits does not.
 async fn look(app: &AppState, tenant: &TenantId, id: ExecutionId) -> Result<Looked, Problem> {
-    let mut share = app.budget.take(0)?;
-    match app.waiters.in_turn(results::read(app, tenant, id, &mut share)).await? {
+    let read = async {
+        let mut share = app.budget.take(0)?;
+        results::read(app, tenant, id, &mut share).await
+    };
+    match app.waiters.in_turn(read).await? {
         None => Err(no_such_execution(id)),
         Some(Standing::Expired) => Err(gone(id)),
         Some(Standing::Live(state)) => Ok(Looked::NotYet(state)),
