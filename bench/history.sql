@@ -1,5 +1,5 @@
--- Executions as a bridge leaves them behind: :count of them, spread evenly over the :days days before today, a hundred
--- tenants and twenty workflows each. One of a hundred is a dead letter, one failed, one was cancelled.
+-- Executions as a bridge leaves them behind: :count of them, spread evenly over the :days days before today, :tenants
+-- tenants and twenty workflows each. One of twenty is a dead letter, one failed, one was cancelled.
 SET synchronous_commit = off;
 
 CREATE FUNCTION pg_temp.id_at(at timestamptz) RETURNS uuid LANGUAGE sql AS $$
@@ -19,10 +19,10 @@ SELECT format('CREATE TABLE IF NOT EXISTS executions_%1$s PARTITION OF execution
 INSERT INTO executions (tenant_id, id, accepted_at, due_at, published_at, claimed_at, lease_until, finished_at, lane, state,
                         attempt, publishes, evidence, http_status, workflow_id, decided_by, decided_because, psh, message_id, reason)
 SELECT :'prefix' || tenant, pg_temp.id_at(at), at, at, at, at, at, at + interval '1 second', n % 4,
-       CASE n / 100 % 100 WHEN 0 THEN 6 WHEN 1 THEN 5 WHEN 2 THEN 7 ELSE 4 END,
+       CASE n / :tenants % 20 WHEN 0 THEN 6 WHEN 1 THEN 5 WHEN 2 THEN 7 ELSE 4 END,
        1, 1, 1, 200, 'workflow-' || n / 7 % 20, 'workflow', 'the workflow''s route', '\x00', '1:2:3',
-       CASE n / 100 % 100 WHEN 0 THEN 'attempts_exhausted' WHEN 1 THEN 'rejected' END
-  FROM (SELECT n, n % 100 AS tenant,
+       CASE n / :tenants % 20 WHEN 0 THEN 'attempts_exhausted' WHEN 1 THEN 'rejected' END
+  FROM (SELECT n, n % :tenants AS tenant,
                (current_date - :days)::timestamp AT TIME ZONE 'UTC' + n * (:days * interval '1 day' / :count) AS at
           FROM generate_series(0, :count - 1) n) rows;
 

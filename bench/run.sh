@@ -131,6 +131,12 @@ start_bridge() {
   sample idle publisher consumer
 }
 
+# probe NAME URL: asks beside the load that comes next; the process is $probing
+probe() {
+  "$bin/bridge-bench" probe --url "$2" --duration "$seconds" --json "$out/probe-$1.json" >"$out/probe-$1.txt" 2>&1 &
+  probing=$!
+}
+
 sample() {
   local name=$1 part processes=()
   shift
@@ -173,7 +179,9 @@ measure_accepting() {
   step "A: publish only, the consumer stopped: 64, then 256 connections, $seconds s each"
   stop_pid "$(pid consumer)" TERM 100 || die "the consumer does not stop"
   load accept-64 --connections 64 --duration "$seconds"
+  probe accept "$url"
   load accept-256 --connections 256 --duration "$seconds"
+  wait "$probing" || die "the publisher's metrics or health did not answer" "$(cat "$out/probe-accept.txt")"
   step "the consumer drains what was accepted"
   start_consumer
   verify accept accept-64 accept-256
@@ -182,7 +190,11 @@ measure_accepting() {
 measure_chain() {
   step "B: publish and fire, 64 connections, $seconds s and until all are fired"
   sample_all before-chain
+  probe chain "$url"
+  local publishers=$probing
+  probe chain-consumer "http://127.0.0.1:$consumer"
   load chain --connections 64 --duration "$seconds"
+  wait "$publishers" && wait "$probing" || die "metrics or health did not answer" "$(cat "$out"/probe-chain*.txt)"
   verify chain chain
   sample_all after-chain
 }
@@ -225,15 +237,16 @@ measure_history() {
   bridgectl tenant create history-0 --no-client
   bridgectl client create look --tenant history-0 --kind api-key --scopes read --out "$out/look.token"
   echo "$few and $history" >"$out/history.sizes"
-  seed "$few"
+  # All of them one tenant's, so that its lists fill their pages: a row costs what it costs among many too.
+  seed "$few" 1
   look few
-  seed "$((history - few))"
+  seed "$((history - few))" 100
   look many
 }
 
-seed() {
-  step "E: seeding $1 executions"
-  "$(postgres_bin)/psql" -qX -v ON_ERROR_STOP=1 -v "count=$1" -v days=30 -v prefix=history- "$DATABASE_URL" \
+seed() { # NUMBER TENANTS
+  step "E: seeding $1 executions of $2 tenants"
+  "$(postgres_bin)/psql" -qX -v ON_ERROR_STOP=1 -v "count=$1" -v "tenants=$2" -v days=30 -v prefix=history- "$DATABASE_URL" \
     -f "$repo/bench/history.sql" >>"$out/setup.log" 2>&1 || die "seeding failed" "$(tail -n 5 "$out/setup.log")"
 }
 
@@ -259,23 +272,25 @@ measure_waiters() {
   verify waited waited
 }
 
-# Published only, without traces and with each one kept, in turn. The collector and Jaeger work on the same processors.
+# Published only, in turn: without traces; with all of them sent to the endpoint, which throws them away and stands for a
+# collector on another machine; with all of them kept by a collector and a Jaeger on the same processors.
 measure_tracing() {
   local round part
-  step "G: published without traces and with all of them, in turn, twice $seconds s each, the consumer stopped"
+  step "G: published without traces and with all of them, in turn, $seconds s each, the consumer stopped"
+  stop_pid "$(pid consumer)" TERM 100 || die "the consumer does not stop"
+  for round in 1 2 3; do
+    traced off "$round"
+    traced on "$round" OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:$endpoint"
+  done
+  curl -s -m 5 "$url/metrics" -o "$out/traced.metrics"
   for part in jaeger collector; do
     "$repo/scripts/parts" start "$part" --state "$state" --fresh >>"$out/parts.log" 2>&1 || die "$part did not start" "$(tail -n 20 "$out/parts.log")"
   done
   # shellcheck disable=SC1091 # written by scripts/parts
   . "$state/collector.env"
-  stop_pid "$(pid consumer)" TERM 100 || die "the consumer does not stop"
-  for round in 1 2; do
-    traced off "$round"
-    traced on "$round" "OTEL_EXPORTER_OTLP_ENDPOINT=$OTEL_COLLECTOR_GRPC"
-  done
-  curl -s -m 5 "$url/metrics" -o "$out/traced.metrics"
+  traced beside 1 "OTEL_EXPORTER_OTLP_ENDPOINT=$OTEL_COLLECTOR_GRPC"
   start_consumer
-  verify traced {warm,trace}-{off,on}-{1,2}
+  verify traced {warm,trace}-{off,on}-{1,2,3} {warm,trace}-beside-1
   # What comes after is measured without.
   stop_pid "$(pid publisher)" TERM 100 || die "the publisher does not stop"
   start_publisher
@@ -289,7 +304,7 @@ stop_tracing() {
   done
 }
 
-traced() { # on|off ROUND NAME=VALUE...
+traced() { # off|on|beside ROUND NAME=VALUE...
   stop_pid "$(pid publisher)" TERM 100 || die "the publisher does not stop"
   start_publisher "${@:3}"
   # Connections, statements and caches come to be outside of what is compared.

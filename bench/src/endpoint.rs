@@ -32,6 +32,7 @@ const SLOWEST: Duration = Duration::from_secs(600);
 /// Paths: /webhook/ok 200, /webhook/flaky 503 then 200, /webhook/broken 500 until POST /mend
 /// (POST /break undoes it), /webhook/slow?ms=N waits, any other /webhook/... 200.
 /// GET /seen/{execution_id} tells how often and with which attempts an execution arrived.
+/// POST /v1/traces takes spans as a collector does, and throws them away.
 #[derive(clap::Args)]
 pub struct Args {
     /// Address to listen on
@@ -111,6 +112,7 @@ impl Endpoint {
             (&Method::POST, "/break") => self.behaviour.mend(false),
             (&Method::GET, "/seen") => return json(StatusCode::OK, self.journal.borrow().totals()),
             (&Method::GET, "/health") => {}
+            (&Method::POST, "/v1/traces") => return taken(),
             (&Method::GET, _) if path.starts_with("/seen/") => return self.seen(&path["/seen/".len()..]),
             _ => return json(StatusCode::NOT_FOUND, r#"{"ok":false,"message":"no such path"}"#),
         }
@@ -155,6 +157,14 @@ fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     let kind = http::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+/// An OTLP answer that has nothing to say is empty.
+fn taken() -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::new()));
+    let kind = http::HeaderValue::from_static("application/x-protobuf");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
 }

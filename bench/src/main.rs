@@ -7,6 +7,7 @@ mod latency;
 mod load;
 mod look;
 mod loopback;
+mod probe;
 mod record;
 mod report;
 mod sample;
@@ -37,6 +38,8 @@ enum Command {
     Look(look::Args),
     /// Let thousands of callers wait for results, and measure the publisher meanwhile
     Wait(wait::Args),
+    /// Ask for metrics and health at a steady pace, beside a load
+    Probe(probe::Args),
     /// Write down memory and processor time of named processes
     Sample(sample::Args),
     /// Print one table from the files that a run left behind
@@ -55,6 +58,7 @@ fn main() -> anyhow::Result<ExitCode> {
             Command::Verify(args) => verify::run(args).await,
             Command::Look(args) => look::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Wait(args) => wait::run(args).await.map(|()| ExitCode::SUCCESS),
+            Command::Probe(args) => probe::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Sample(args) => sample::run(&args).map(|()| ExitCode::SUCCESS),
             Command::Report(args) => report::run(&args),
         }

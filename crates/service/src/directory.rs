@@ -10,6 +10,7 @@ mod snapshot;
 pub use bridge_store::{CredentialKind, TenantLimits, TenantState};
 pub use snapshot::{Credential, IssuerKey, KeyGone, Snapshot, Tenant};
 
+use crate::looks::Looks;
 use crate::vault::Vault;
 use arc_swap::{ArcSwap, Guard};
 use bridge_store::{Store, StoreError};
@@ -18,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, MissedTickBehavior, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// For one look at the revision and the load that may follow.
@@ -26,8 +27,6 @@ use tokio_util::sync::CancellationToken;
 const LOOK_LIMIT: Duration = Duration::from_secs(8);
 /// A snapshot that Postgres has not confirmed for this long may lack a revocation.
 pub const STALE_AFTER: Duration = Duration::from_secs(10);
-/// A directory that cannot be read is said this often.
-const SAY_EVERY: Duration = Duration::from_secs(60);
 /// The revision of a directory that was never read.
 const NEVER: i64 = -1;
 
@@ -191,27 +190,21 @@ impl Directory {
 
     /// Looks every so often, and when it is woken, until the daemon stops.
     pub async fn watch(self, every: Duration, stop: CancellationToken) {
-        let mut ticks = tokio::time::interval(every);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (began, mut said) = (Instant::now(), None::<Instant>);
+        let began = Instant::now();
+        let mut looks = Looks::new(every, &self.0.wake);
         let looking = async {
             loop {
-                tokio::select! {
-                    _ = ticks.tick() => {}
-                    () = self.0.wake.notified() => {}
-                }
-                match self.refresh().await {
-                    Ok(_) => said = None,
-                    Err(error) => {
-                        counter!("bridge_directory_failures_total").increment(1);
-                        if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
-                            said = Some(Instant::now());
-                            tracing::warn!(
-                                error = &error as &dyn std::error::Error,
-                                revision = self.snapshot().revision,
-                                "the directory could not be looked at; what was loaded before stays in force"
-                            );
-                        }
+                looks.next().await;
+                let outcome = self.refresh().await;
+                let say = looks.ended(&outcome);
+                if let Err(error) = outcome {
+                    counter!("bridge_directory_failures_total").increment(1);
+                    if say {
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            revision = self.snapshot().revision,
+                            "the directory could not be looked at; what was loaded before stays in force"
+                        );
                     }
                 }
                 gauge!("bridge_directory_age_seconds").set(self.age(began).as_secs_f64());

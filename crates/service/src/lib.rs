@@ -12,6 +12,7 @@ pub mod heartbeat;
 pub mod key_pair;
 pub mod keyring;
 pub mod lifecycle;
+mod looks;
 pub mod measures;
 pub mod outgoing;
 pub mod payload_key;

@@ -7,6 +7,7 @@
 mod listen;
 
 use crate::directory::Directory;
+use crate::looks::Looks;
 use arc_swap::ArcSwap;
 use bridge_protocol::{Defaults, RouteTable, RouteTableError};
 use bridge_store::{RoutingRows, Store, StoreError};
@@ -14,13 +15,11 @@ use metrics::{counter, gauge};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, MissedTickBehavior, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// For one look at the revision and the load that may follow.
 const LOOK_LIMIT: Duration = Duration::from_secs(8);
-/// Routes that cannot be read are said this often.
-const SAY_EVERY: Duration = Duration::from_secs(60);
 /// The revision of a table that was never read; those in the database begin at 1.
 const NEVER: i64 = 0;
 
@@ -156,27 +155,19 @@ impl Routing {
     }
 
     async fn look(&self, every: Duration) {
-        let mut ticks = tokio::time::interval(every);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut said = None::<Instant>;
+        let mut looks = Looks::new(every, &self.0.wake);
         loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                // Many changes at once lead to one look.
-                () = self.0.wake.notified() => {}
-            }
-            match self.refresh().await {
-                Ok(_) => said = None,
-                Err(error) => {
-                    counter!("bridge_routing_failures_total").increment(1);
-                    if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
-                        said = Some(Instant::now());
-                        tracing::warn!(
-                            error = &error as &dyn std::error::Error,
-                            revision = self.revision(),
-                            "the routes could not be looked at; what was loaded before stays in force"
-                        );
-                    }
+            looks.next().await;
+            let outcome = self.refresh().await;
+            let say = looks.ended(&outcome);
+            if let Err(error) = outcome {
+                counter!("bridge_routing_failures_total").increment(1);
+                if say {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        revision = self.revision(),
+                        "the routes could not be looked at; what was loaded before stays in force"
+                    );
                 }
             }
         }
