@@ -278,6 +278,7 @@ measure_tracing() {
   local round part
   step "G: published without traces and with all of them, in turn, $seconds s each, the consumer stopped"
   stop_pid "$(pid consumer)" TERM 100 || die "the consumer does not stop"
+  "$bin/bridge-bench" spans --json "$out/spans-off.json" | sed "s/^/       /"
   for round in 1 2 3; do
     traced off "$round"
     traced on "$round" OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:$endpoint"

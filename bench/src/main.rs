@@ -11,6 +11,7 @@ mod probe;
 mod record;
 mod report;
 mod sample;
+mod spans;
 mod verify;
 mod wait;
 
@@ -42,6 +43,8 @@ enum Command {
     Probe(probe::Args),
     /// Write down memory and processor time of named processes
     Sample(sample::Args),
+    /// Measure what spans cost that nobody collects
+    Spans(spans::Args),
     /// Print one table from the files that a run left behind
     Report(report::Args),
 }
@@ -60,6 +63,7 @@ fn main() -> anyhow::Result<ExitCode> {
             Command::Wait(args) => wait::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Probe(args) => probe::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Sample(args) => sample::run(&args).map(|()| ExitCode::SUCCESS),
+            Command::Spans(args) => spans::run(args).await.map(|()| ExitCode::SUCCESS),
             Command::Report(args) => report::run(&args),
         }
     })

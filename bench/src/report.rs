@@ -8,7 +8,7 @@ use anyhow::Context;
 use serde::de::DeserializeOwned;
 
 use crate::sample::Sample;
-use crate::{latency, load, look, verify, wait};
+use crate::{latency, load, look, spans, verify, wait};
 
 mod table;
 
@@ -22,6 +22,7 @@ const AIM_RESIDENT_MIB: f64 = 64.0;
 const AIM_MANY_TENANTS: f64 = 0.9;
 const AIM_TENANTS_SECONDS: f64 = 120.0;
 const AIM_TRACED: f64 = 0.9;
+const AIM_UNTRACED_PERCENT: f64 = 1.0;
 const AIM_PROBE_MS: f64 = 100.0;
 const AIM_LOOK: f64 = 1.5;
 const AIM_WAITERS_MIB: f64 = 200.0;
@@ -231,6 +232,14 @@ fn tracing(files: &Files<'_>, table: &mut Table) -> anyhow::Result<()> {
         format!("{off_micros:.0} µs / {on_micros:.0} µs"),
         &format!("{:.2}", on_micros / off_micros.max(0.001)),
         "",
+    );
+    let idle: spans::Figure = files.json("spans-off.json")?;
+    let share = idle.nanos / 10.0 / off_micros.max(0.001);
+    table.row(
+        "G: of that without, what spans cost that nobody collects",
+        format!("{:.2} µs", idle.nanos / 1000.0),
+        &format!("{share:.2} %"),
+        &aim(format!("<= {AIM_UNTRACED_PERCENT} %"), share <= AIM_UNTRACED_PERCENT),
     );
     let (beside, _) = mean("beside")?;
     table.row(

@@ -133,6 +133,13 @@ def sre():
                         stack=True,
                     ),
                     panel(
+                        "at work, of what may be",
+                        target("max by (instance) (bridge_inflight_requests / bridge_inflight_requests_max)", "{{instance}} requests"),
+                        target("max by (instance) (bridge_inflight_bytes / bridge_inflight_bytes_max)", "{{instance}} bytes"),
+                        unit="percentunit",
+                        about="Beyond 100 % requests are answered 503.",
+                    ),
+                    panel(
                         "timers rung, by decision",
                         target(f"sum by (decision) (rate(bridge_relay_timers_total{RATE}))", "{{decision}}"),
                         unit="ops",
@@ -155,6 +162,16 @@ def sre():
                         "connections",
                         target("sum by (job, pool, state) (bridge_store_pool_connections)", "{{job}} {{pool}} {{state}}"),
                     ),
+                    panel(
+                        "pools: used, of what they may have",
+                        target(
+                            'max by (job, pool) (bridge_store_pool_connections{state="used"}'
+                            " / on (job, instance, pool) bridge_store_pool_connections_max)",
+                            "{{job}} {{pool}}",
+                        ),
+                        unit="percentunit",
+                    ),
+                    panel("waiting for a connection", *quantiles("bridge_store_pool_wait_seconds", "pool", "", (0.95,)), unit="s"),
                 ],
             ),
             (
@@ -198,9 +215,15 @@ def sre():
                 [
                     panel(
                         "slots for webhooks",
-                        target("sum(bridge_global_slots)", "limit"),
-                        target("sum(bridge_global_slots_free)", "free"),
-                        target('sum(bridge_webhooks_in_flight{job="bridge-consumer"})', "in flight"),
+                        target("sum by (job) (bridge_global_slots)", "{{job}} limit"),
+                        target("sum by (job) (bridge_global_slots_free)", "{{job}} free"),
+                        target("sum by (job) (bridge_webhooks_in_flight)", "{{job}} in flight"),
+                    ),
+                    panel(
+                        "from receipt to acknowledgement",
+                        *quantiles("bridge_process_seconds", "lane", "", (0.5, 0.95)),
+                        unit="s",
+                        about="With the wait for a slot and the webhook's answer.",
                     ),
                     panel(
                         "parked, by what they waited for",

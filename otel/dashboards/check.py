@@ -6,7 +6,7 @@
   check.py PROMETHEUS_URL    each question is put to that Prometheus: none may fail, and none may be answered with nothing
 
 The second is for a stack that has seen traffic on every lane, a retry and a dead letter. What may be empty nevertheless is
-named in MAY_BE_EMPTY with its reason.
+named in MAY_BE_EMPTY with its reason, which does not hold where --with names the part: canary, collector, n8n.
 """
 import json
 import math
@@ -46,18 +46,19 @@ FOREIGN = {
 # Labels that Prometheus and the collector add.
 ANYWHERE = {"job", "instance", "le", "service_name"}
 
-# A part of a question -> why it may have no answer.
+# A part of a question -> why it may have no answer, and the part of the stack with which it has one.
 MAY_BE_EMPTY = {
-    "ALERTS{": "nothing fires",
-    "bridge_credential_expires_seconds": "tokens and certificates of a private stack do not expire, or not within sight",
-    "bridge_canary_last_success_seconds": "the canary is off unless canary.enabled",
-    "bridge_canary_seconds": "the canary is off unless canary.enabled",
-    'up{job="n8n"}': "a stack may be without n8n",
-    "n8n_nodejs_": "a stack may be without n8n",
-    "n8n_process_": "a stack may be without n8n",
-    'up{job="otel-collector"}': "a stack may be without the collector",
-    "traces_span_metrics_": "a stack may be without the collector",
+    "ALERTS{": ("nothing fires", None),
+    "bridge_credential_expires_seconds": ("tokens and certificates of a private stack do not expire, or not within sight", None),
+    "bridge_canary_last_success_seconds": ("the canary is off unless canary.enabled", "canary"),
+    "bridge_canary_seconds": ("the canary is off unless canary.enabled", "canary"),
+    'up{job="n8n"}': ("a stack may be without n8n", "n8n"),
+    "n8n_nodejs_": ("a stack may be without n8n", "n8n"),
+    "n8n_process_": ("a stack may be without n8n", "n8n"),
+    'up{job="otel-collector"}': ("a stack may be without the collector", "collector"),
+    "traces_span_metrics_": ("a stack may be without the collector", "collector"),
 }
+PARTS = {part for _, part in MAY_BE_EMPTY.values() if part}
 
 
 def lint():
@@ -170,7 +171,8 @@ def ask(prometheus, expr):
     return [float(sample["value"][1]) for sample in result["result"]], None
 
 
-def live(prometheus, window):
+def live(prometheus, window, there):
+    excuses = {what: why for what, (why, part) in MAY_BE_EMPTY.items() if part not in there}
     faults, excused, asked = [], {}, 0
     for question in dashboards(HERE) + rules(REPO):
         expr = question.filled(window)
@@ -188,7 +190,7 @@ def live(prometheus, window):
                 continue
             if values and not all(math.isnan(value) for value in values):
                 continue
-            reason = next((why for what, why in MAY_BE_EMPTY.items() if what in part), None)
+            reason = next((why for what, why in excuses.items() if what in part), None)
             if reason:
                 excused[part] = reason
             else:
@@ -200,15 +202,17 @@ def live(prometheus, window):
 
 
 def main(arguments):
-    window = "5m"
-    if "--range" in arguments:
-        at = arguments.index("--range")
-        window = arguments[at + 1]
-        del arguments[at : at + 2]
-    if len(arguments) != 1 or arguments[0] in ("-h", "--help"):
+    options = {"--range": "5m", "--with": ""}
+    for option in options:
+        if option in arguments[:-1]:
+            at = arguments.index(option)
+            options[option] = arguments[at + 1]
+            del arguments[at : at + 2]
+    there = set(filter(None, options["--with"].split(",")))
+    if len(arguments) != 1 or arguments[0] in ("-h", "--help") or not there <= PARTS:
         print(f"{__doc__}\n  --range 5m    instead of Grafana's $__rate_interval", file=sys.stderr)
         return 64
-    faults = lint() if arguments == ["--lint"] else live(arguments[0].rstrip("/"), window)
+    faults = lint() if arguments == ["--lint"] else live(arguments[0].rstrip("/"), options["--range"], there)
     for fault in faults:
         print(f"fault: {fault}", file=sys.stderr)
     print("no fault" if not faults else f"{len(faults)} faults")

@@ -36,7 +36,8 @@ secret_file() { # FILE COMMAND...: made once, readable by its owner only
 new_keyring() {
   local kid
   kid=$(date -u +%Y-%m)
-  printf 'signing = "%s"\n\n[[keys]]\nkid = "%s"\nalg = "HS256"\nsecret = "%s"\n' "$kid" "$kid" "$(openssl rand -base64 32)"
+  printf 'signing = "%s"\n\n[[keys]]\nkid = "%s"\ncreated = %s\nalg = "HS256"\nsecret = "%s"\n' \
+    "$kid" "$kid" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$(openssl rand -base64 32)"
 }
 
 new_master_keys() { printf '%s:%s\n' "$(date -u +%Y-%m)" "$(openssl rand -base64 32)"; }

@@ -42,6 +42,8 @@ collector_launch() {
 OTEL_COLLECTOR_GRPC=http://127.0.0.1:$(collector_port "$state" grpc)
 OTEL_COLLECTOR_HTTP=http://127.0.0.1:$(collector_port "$state" http)
 OTEL_COLLECTOR_METRICS=http://127.0.0.1:$(collector_port "$state" metrics)/metrics
+OTEL_COLLECTOR_SELF=http://127.0.0.1:$(collector_port "$state" self)/metrics
+COLLECTOR_PROGRAM=$jaeger_program
 ENV
   part_launch collector "$state" 60 env -i PATH="$PATH" HOME="$HOME" OTEL_TRACES_SAMPLER=always_off \
     OTLP_GRPC_LISTEN="127.0.0.1:$(collector_port "$state" grpc)" \

@@ -50,7 +50,9 @@ oidc_config() {
     { "id": "many-client", "secret": "$2", "scope": "publish read", "tenant": ["outside", "other"] },
     { "id": "no-tenant-client", "secret": "$2", "scope": "publish read" },
     { "id": "bridge-publisher", "secret": "$2", "scope": "pulsar" },
-    { "id": "bridge-consumer", "secret": "$2", "scope": "pulsar" }
+    { "id": "bridge-consumer", "secret": "$2", "scope": "pulsar" },
+    { "id": "short-publisher", "secret": "$2", "scope": "pulsar", "ttl": 4, "subject": "bridge-publisher" },
+    { "id": "short-consumer", "secret": "$2", "scope": "pulsar", "ttl": 4, "subject": "bridge-consumer" }
   ]
 }
 JSON
@@ -72,6 +74,8 @@ OIDC_NO_TENANT_CLIENT_ID=no-tenant-client
 OIDC_PULSAR_AUDIENCE=$oidc_pulsar_audience
 OIDC_PULSAR_PUBLISHER_CLIENT_ID=bridge-publisher
 OIDC_PULSAR_CONSUMER_CLIENT_ID=bridge-consumer
+OIDC_PULSAR_SHORT_PUBLISHER_CLIENT_ID=short-publisher
+OIDC_PULSAR_SHORT_CONSUMER_CLIENT_ID=short-consumer
 ENV
 }
 

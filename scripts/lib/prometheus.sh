@@ -89,7 +89,7 @@ ENV
   if [ -d "$prometheus_home/usr/share/prometheus/web" ]; then pages=(--web.local-assets="$prometheus_home/usr/share/prometheus/web/"); fi
   part_launch prometheus "$state" 60 "$program" --config.file="$state/prometheus/prometheus.yml" \
     --storage.tsdb.path="$state/prometheus/data" --storage.tsdb.retention.time=7d --storage.tsdb.retention.size=1GB \
-    --web.listen-address="127.0.0.1:$port" --log.level=warn "${pages[@]}"
+    --web.listen-address="127.0.0.1:$port" --log.level=warn --enable-feature=exemplar-storage "${pages[@]}"
 }
 
 # prometheus_target DIR JOB ADDRESS: where it is scraped; Prometheus follows within five seconds

@@ -78,6 +78,9 @@ journalSyncData=true
 journalFlushWhenQueueEmpty=true
 # A subscription that has caught up looks for the next message at once, not 10 ms later.
 managedLedgerNewEntriesCheckDelayInMillis=0
+# Policies are the namespaces'. For policies of single topics every namespace would get a topic, a reader and a writer more.
+systemTopicEnabled=false
+topicLevelPoliciesEnabled=false
 $(pulsar_auth_conf "$state")
 CONF
   cat >"$state/pulsar/log4j2.xml" <<'XML'

@@ -43,7 +43,12 @@ n8n_import_files() { # DIRECTORY
 
 start_n8n() {
   local import=$parts/n8n-import flags=()
-  if observe_wanted; then flags+=(--otlp "$(value_of "$parts/collector.env" OTEL_COLLECTOR_HTTP)"); fi
+  # Its OpenTelemetry is on in any case: to our collector, or to whichever is at the usual place; none there does no harm.
+  if observe_wanted; then
+    flags+=(--otlp "$(value_of "$parts/collector.env" OTEL_COLLECTOR_HTTP)")
+  else
+    flags+=(--otlp http://127.0.0.1:4318)
+  fi
   (umask 077 && n8n_import_files "$import.new")
   if diff -rq "$import" "$import.new" >/dev/null 2>&1; then
     rm -rf -- "$import.new"

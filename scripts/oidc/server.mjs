@@ -1,5 +1,6 @@
 // An OAuth 2 issuer for tests: client credentials, JWT access tokens, resource indicators.
-// Usage: node server.mjs CONFIG.json, which holds {port, audience, clients: [{id, secret, scope, tenant?}]}.
+// Usage: node server.mjs CONFIG.json, which holds {port, audience, clients: [{id, secret, scope, tenant?, ttl?, subject?}]}:
+// a client's tokens live for its ttl, and name its subject instead of its id.
 // What a test may ask for beside the standard's parameters, in the body of a token request:
 //   ttl=SECONDS       how long the token lives (300)
 //   alg=ES256         what signs it: RS256, ES256 or EdDSA (RS256)
@@ -13,6 +14,7 @@ import { Provider, errors } from 'oidc-provider';
 const config = JSON.parse(readFileSync(process.argv[2], 'utf8'));
 const issuer = `http://127.0.0.1:${config.port}`;
 const tenants = new Map(config.clients.map((client) => [client.id, client.tenant]));
+const clients = new Map(config.clients.map((client) => [client.id, client]));
 const scopes = [...new Set(config.clients.flatMap((client) => client.scope.split(' ')))];
 
 const kinds = {
@@ -48,8 +50,9 @@ function provider(keys) {
     formats: {
       customizers: {
         // Pulsar's OpenID provider refuses a token without it.
-        jwt: (_ctx, _token, parts) => {
+        jwt: (_ctx, token, parts) => {
           parts.payload.nbf ??= parts.payload.iat;
+          parts.payload.sub = clients.get(token.clientId)?.subject ?? parts.payload.sub;
         },
       },
     },
@@ -61,7 +64,8 @@ function provider(keys) {
         defaultResource: (ctx) => ctx.oidc.body?.audience ?? config.audience,
         useGrantedResource: () => true,
         getResourceServerInfo: (ctx, resource) => {
-          const { ttl = '300', alg = 'RS256' } = ctx.oidc.body ?? {};
+          const own = String(clients.get(ctx.oidc.client?.clientId)?.ttl ?? 300);
+          const { ttl = own, alg = 'RS256' } = ctx.oidc.body ?? {};
           if (!(alg in kinds) || !/^\d+$/.test(ttl)) throw new errors.InvalidRequest('alg or ttl');
           return {
             scope: scopes.join(' '),

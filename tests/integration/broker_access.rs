@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bridge_bus::roles::{SigningKeyFile, mint};
-use bridge_tests::parts::Pulsar;
+use bridge_tests::parts::{Pulsar, shared};
+use bridge_tests::world::borrowed;
 use bridge_tests::{World, eventually};
 use chrono::Utc;
 
@@ -73,6 +74,39 @@ async fn tokens_that_expire_are_renewed_without_losing_a_message() -> anyhow::Re
     assert_eq!(ids.len(), 120);
     assert!(!renewing.is_finished(), "a token could not be written");
     renewing.abort();
+    world.finish().await
+}
+
+/// The issuer gives both tokens of four seconds; the broker closes each connection whose token has ended.
+#[tokio::test]
+async fn oauth_tokens_that_expire_are_fetched_anew_without_losing_a_message() -> anyhow::Result<()> {
+    let mut world = World::build().without_consumer().start().await?;
+    let login = |client: &str| -> Vec<(&'static str, String)> {
+        vec![
+            // In place of the harness's own login.
+            ("PULSAR_AUTH_TOKEN_FILE", String::new()),
+            ("PULSAR_OAUTH2_ISSUER_URL", shared("BRIDGE_TEST_OIDC_ISSUER")),
+            ("PULSAR_OAUTH2_AUDIENCE", shared("BRIDGE_TEST_OIDC_PULSAR_AUDIENCE")),
+            ("PULSAR_OAUTH2_SCOPE", "pulsar".to_owned()),
+            ("PULSAR_OAUTH2_CLIENT_ID", shared(client)),
+            ("PULSAR_OAUTH2_CLIENT_SECRET_FILE", shared("BRIDGE_TEST_OIDC_CLIENT_SECRET_FILE")),
+        ]
+    };
+    world.publisher.leave().await?;
+    let publisher = login("BRIDGE_TEST_OIDC_PULSAR_SHORT_PUBLISHER_CLIENT_ID");
+    world.publisher.start_ready(&borrowed(&publisher)).await?;
+    let consumer = login("BRIDGE_TEST_OIDC_PULSAR_SHORT_CONSUMER_CLIENT_ID");
+    world.consumer.start_ready(&borrowed(&consumer)).await?;
+    let mut ids = Vec::new();
+    // Three lifetimes of a token.
+    for _ in 0..6 {
+        ids.extend(world.api.many("w", 20).await?);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    for id in &ids {
+        world.api.until(id, "succeeded").await;
+    }
+    assert_eq!(ids.len(), 120);
     world.finish().await
 }
 

@@ -8,6 +8,8 @@ use chrono::{TimeDelta, Utc};
 use http::StatusCode;
 use serde_json::json;
 
+use super::metrics::{answers, answers_at_once};
+
 /// Its only attempt ends when nobody has reported on it.
 const SILENT: &str = "completion = \"callback\"\ncallback_timeout_s = 10\n\
                       retry = { max_attempts = 1, base_ms = 10, factor = 1.0, max_ms = 10 }";
@@ -58,6 +60,7 @@ async fn timers_ring_while_it_says_nothing(world: &World, broker: &Part) -> anyh
     let unreported = world.api.fire("silent").await?;
     world.api.expect(&unreported, "dead_lettered");
     world.api.until(&unreported, "waiting").await;
+    let idle = answers(&[&world.publisher, &world.consumer]).await?;
     broker.freeze().await?;
     let expires = (Utc::now() + TimeDelta::seconds(10)).to_rfc3339();
     let expiring =
@@ -68,6 +71,7 @@ async fn timers_ring_while_it_says_nothing(world: &World, broker: &Part) -> anyh
     assert_eq!(dead["reason"], "callback_timed_out", "{dead}");
     world.api.until(&expiring, "expired").await;
     is_missed(world).await;
+    answers_at_once(&[&world.publisher, &world.consumer], &idle).await?;
     // What can only be published waits.
     let waits = world.api.fire("w").await?;
     assert_eq!(world.api.show(&waits).await?["state"], "accepted");

@@ -1,5 +1,7 @@
 //! Results that the workflow reports itself: one token an attempt, one end an execution, whatever comes first.
 
+use anyhow::Context;
+use bridge_tests::parts::repository;
 use bridge_tests::{Answer, Fired, Reply, World, eventually};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -227,9 +229,9 @@ async fn silence_is_ended_by_the_routes_rule() -> anyhow::Result<()> {
     route(&world, "never-twice", json!({ "callback_timeout_s": 1, "on_unknown": "dead_letter" })).await?;
     let mut ended = Vec::new();
     for workflow in ["once", "never-twice"] {
-        let id = world.api.fire(workflow).await?;
+        let (id, path) = fired(&world, workflow).await?;
         world.api.expect(&id, "dead_lettered");
-        ended.push((id, workflow));
+        ended.push((id, workflow, path));
     }
     let id = world.api.fire("again").await?;
     let all = world.endpoint.wait_for_execution(&id, 2).await;
@@ -237,11 +239,25 @@ async fn silence_is_ended_by_the_routes_rule() -> anyhow::Result<()> {
     world.api.until(&id, "waiting").await;
     let taken = report(&world, &path(&world, &all[1]), json!({ "status": "success" })).await?;
     assert_eq!(taken.status, StatusCode::OK, "{taken:?}");
-    for (id, workflow) in ended {
+    for (id, workflow, path) in ended {
         let dead = world.api.until(&id, "dead_lettered").await;
         assert_eq!(dead["reason"], "callback_timed_out", "{workflow}: {dead}");
+        // Its token is good for nothing any more.
+        for status in ["success", "error"] {
+            let late = report(&world, &path, json!({ "status": status })).await?;
+            assert_eq!(
+                (late.status, late.json["state"].as_str()),
+                (StatusCode::CONFLICT, Some("dead_lettered")),
+                "{workflow}: {late:?}"
+            );
+        }
+        assert_eq!(world.api.show(&id).await?, dead, "{workflow}: nothing has changed");
+        assert_eq!(world.sql.count(&format!("results WHERE id = '{id}'")).await?, 0, "{workflow}");
         counted(&world, &id, 1).await;
     }
+    // Nor that of an earlier attempt, when a later one has ended it.
+    let early = report(&world, &path(&world, &all[0]), json!({ "status": "success", "result": 1 })).await?;
+    assert_eq!(early.status, StatusCode::CONFLICT, "{early:?}");
     world.finish().await
 }
 
@@ -296,5 +312,33 @@ async fn a_report_must_come_before_the_payload_is_gone() -> anyhow::Result<()> {
     assert!(refused.json["detail"].as_str().unwrap().contains("the payload is kept 604800 s"), "{refused:?}");
     let done = world.api.post(&format!("/pulsar/executions/{taken}/cancel"), &json!({})).await?;
     assert_eq!(done.status, StatusCode::OK, "{done:?}");
+    world.finish().await
+}
+
+/// What the documentation tells people to put into n8n's HTTP Request node.
+#[tokio::test]
+async fn the_reports_of_the_documentation_are_taken_as_they_are_written() -> anyhow::Result<()> {
+    let page = std::fs::read_to_string(repository().join("docs/integrations/pulsar-bridge.md"))?;
+    let body = |before: &str| -> anyhow::Result<Value> {
+        let text = page.split(before).nth(1).and_then(|rest| rest.split('`').nth(1));
+        let text = text.with_context(|| format!("the page has no {before:?} with a body behind it"))?;
+        // What n8n fills in, and what the reader does.
+        Ok(serde_json::from_str(
+            &text.replace("{{ $execution.id }}", "4711").replace("{...}", r#"{"n": 1}"#),
+        )?)
+    };
+    let world = world().await?;
+    for (before, state) in [("| Body (JSON) |", "succeeded"), ("On an error branch:", "failed")] {
+        let (id, path) = fired(&world, QUICK).await?;
+        world.api.expect(&id, state);
+        world.api.until(&id, "waiting").await;
+        let taken = report(&world, &path, body(before)?).await?;
+        assert_eq!((taken.status, &taken.json["state"]), (StatusCode::OK, &json!(state)), "{taken:?}");
+        let seen = world.api.show(&id).await?;
+        match state {
+            "succeeded" => assert_eq!(seen["n8n_execution_id"], "4711", "{seen}"),
+            _ => assert_eq!(seen["error"], "what happened", "{seen}"),
+        }
+    }
     world.finish().await
 }

@@ -46,6 +46,18 @@ async fn a_canary_flies_through_every_lane_and_one_publisher_sends_it() -> anyho
     let executions = world.sql.count(&format!("executions {of_it}")).await?;
     let rounds = world.sql.count(&format!("(SELECT DISTINCT key FROM idempotency_keys {of_it}) k")).await?;
     assert!(executions <= rounds + 4, "{executions} canaries in {rounds} rounds of lanes");
+    // It is no traffic: among users' requests its successes would hide their failures.
+    let consumer = Scrape::of(&world.consumer).await?;
+    for name in [
+        "bridge_webhook_requests_total",
+        "bridge_webhook_seconds_count",
+        "n8n_requests_total",
+        "bridge_accept_to_fire_seconds_count",
+        "bridge_evidence_total",
+        "workflow_executions_total",
+    ] {
+        assert_eq!(consumer.sum(name, &[]), 0.0, "{name}");
+    }
     let fired = world.endpoint.fired();
     assert!(fired.is_empty(), "the canary's webhook is the publisher: {fired:?}");
     // Nobody else gets there.

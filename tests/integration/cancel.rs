@@ -1,8 +1,9 @@
 //! Cancelling one execution: in every state that can be cancelled, and in those that cannot.
 
+use bridge_protocol::Lane;
 use bridge_tests::settings::QUICK_RETRY;
-use bridge_tests::{Api, Reply, World};
-use http::StatusCode;
+use bridge_tests::{Api, Reply, World, eventually};
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 async fn cancel(api: &Api, id: &str) -> anyhow::Result<Value> {
@@ -36,6 +37,44 @@ async fn what_waits_is_cancelled_at_once_and_never_fired() -> anyhow::Result<()>
     let next = api.fire("held").await?;
     api.until(&next, "succeeded").await;
     assert!(world.endpoint.fired_of(&accepted).is_empty());
+    world.finish().await
+}
+
+/// Its message lies in the topic, unread, or its webhook has answered and its report is still to come.
+#[tokio::test]
+async fn what_is_queued_and_what_waits_for_its_report_are_cancelled_at_once() -> anyhow::Result<()> {
+    let mut world = World::build().without_consumer().start().await?;
+    let api = world.api.clone();
+    let topic = world.broker.names.topic(&world.tenant(), Lane::Long);
+    let queued = api.fire("w").await?;
+    eventually("the message to be in the topic", async || {
+        match world.broker.admin.backlog(&topic, "bridge-consumer").await {
+            Ok(found) if found.count == 1 => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    assert_eq!(cancel(&api, &queued).await?["was"], "accepted");
+    world.consumer.start_ready(&[]).await?;
+    let reported = json!({ "workflow_id": "w", "payload": {}, "completion": "callback" });
+    let waiting = api.accepted(reported).await?;
+    // Behind the queued one, whose message has been read by then.
+    let fired = world.endpoint.wait_for_execution(&waiting, 1).await.remove(0);
+    assert!(world.endpoint.fired_of(&queued).is_empty(), "it was fired all the same");
+
+    api.until(&waiting, "waiting").await;
+    assert_eq!(cancel(&api, &waiting).await?["was"], "waiting");
+    let before = api.show(&waiting).await?;
+    let path = fired.headers["x-callback-url"].replace(&world.publisher.url(), "");
+    for status in ["success", "error"] {
+        let late = api.call_as(&[], Method::POST, &path, Some(&json!({ "status": status }))).await?;
+        assert_eq!(
+            (late.status, late.json["state"].as_str()),
+            (StatusCode::CONFLICT, Some("cancelled")),
+            "{late:?}"
+        );
+    }
+    assert_eq!(api.show(&waiting).await?, before, "nothing has changed");
     world.finish().await
 }
 

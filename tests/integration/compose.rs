@@ -1,8 +1,8 @@
 //! What docker-compose.yml promises: pinned, healthy before anybody waits for it, without rights it does not need, without
 //! a secret in it. Nothing is run in a container here.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bridge_tests::daemon::{CONSUMER, PUBLISHER, binary};
@@ -11,6 +11,8 @@ use serde_yaml_ng::{Mapping, Value};
 
 /// Its image holds nothing that could ask.
 const WITHOUT_HEALTH: [&str; 1] = ["collector"];
+/// Its check rests on a program of an image that was never run here: whoever needs it does not wait for that.
+const NOT_WAITED_FOR: [&str; 1] = ["jaeger"];
 
 fn compose() -> Value {
     let text = std::fs::read_to_string(repository().join("docker-compose.yml")).unwrap();
@@ -81,11 +83,113 @@ fn whoever_waits_for_a_service_waits_for_its_health_or_its_end() {
         for (needed, how) in service["depends_on"].as_mapping().into_iter().flatten() {
             let other = &compose["services"][needed];
             assert!(!other.is_null(), "{name} needs {needed:?}, which is not there");
-            let wanted =
-                if is_one_shot(other) { "service_completed_successfully" } else { "service_healthy" };
+            let wanted = match needed.as_str() {
+                _ if is_one_shot(other) => "service_completed_successfully",
+                Some(needed) if NOT_WAITED_FOR.contains(&needed) => "service_started",
+                _ => "service_healthy",
+            };
             assert_eq!(how["condition"], wanted, "{name} needs {needed:?}");
         }
     }
+}
+
+/// Compose builds side by side: two that write one tag collide, and whoever only uses it must not look for it elsewhere.
+#[test]
+fn each_image_is_built_once_and_not_fetched_by_those_who_share_it() {
+    let compose = compose();
+    let mut builders: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, service) in services(&compose).filter(|(_, service)| service.get("build").is_some()) {
+        builders.entry(service["image"].as_str().unwrap()).or_default().push(name);
+    }
+    assert_eq!(builders.len(), 3, "{builders:?}");
+    for (image, builders) in &builders {
+        assert_eq!(builders.len(), 1, "{image} is built by {builders:?}");
+    }
+    for (name, service) in services(&compose) {
+        let image = service["image"].as_str().unwrap();
+        let builds = service.get("build").is_some();
+        assert!(image.starts_with("n8n-pulsar-bridge/") == builders.contains_key(image), "{name}: {image}");
+        if builders.contains_key(image) && !builds {
+            assert_eq!(service["pull_policy"], "never", "{name}");
+        }
+    }
+}
+
+/// The first lines of a file that are not comments.
+fn lines(path: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(repository().join(path)).unwrap();
+    text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).map(str::to_owned).collect()
+}
+
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    if !from.is_dir() {
+        std::fs::create_dir_all(to.parent().unwrap())?;
+        return std::fs::copy(from, to).map(drop);
+    }
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        copy(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
+/// The files that the daemons' programs are compiled from, beside the Rust ones that are modules.
+fn embedded(directory: &Path, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            embedded(&path, found)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path)?;
+            for (at, _) in
+                text.match_indices("include_str!(\"").chain(text.match_indices("include_bytes!(\""))
+            {
+                let name = text[at..].split('"').nth(1).unwrap();
+                found.push(path.parent().unwrap().join(name));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What Docker would hand to the build, in a directory of its own: the workspace loads, and nothing that is compiled into
+/// the programs or copied into the images is missing.
+#[tokio::test]
+async fn the_build_finds_in_its_context_what_it_needs() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let context = directory.path().canonicalize()?;
+    let mut let_through = lines("docker/Dockerfile.dockerignore");
+    assert_eq!(let_through.remove(0), "*");
+    for line in &let_through {
+        let path = line.strip_prefix('!').unwrap();
+        copy(&repository().join(path), &context.join(path))?;
+    }
+    for line in lines("docker/Dockerfile") {
+        let mut words = line.split_whitespace().filter(|word| !word.starts_with("--"));
+        if words.next() != Some("COPY") || line.contains("--from") {
+            continue;
+        }
+        let words: Vec<&str> = words.collect();
+        for source in &words[..words.len() - 1] {
+            assert!(context.join(source).exists(), "{line}: {source} is not let through");
+        }
+    }
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["metadata", "--locked", "--offline", "--format-version", "1"]).current_dir(&context);
+    let run = output(cargo).await?;
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(context.join("crates"))? {
+        let source = entry?.path().join("src");
+        embedded(&source, &mut files)?;
+    }
+    assert!(files.len() >= 3, "{files:?}");
+    for file in files {
+        let only_tests = file.to_string_lossy().contains("/tests/") || file.ends_with("docs/bridgectl.md");
+        assert!(only_tests || file.exists(), "{} is not let through", file.display());
+    }
+    assert!(context.join(".sqlx").exists() && context.join("crates/store/migrations").exists());
+    Ok(())
 }
 
 #[test]

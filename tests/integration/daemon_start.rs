@@ -51,6 +51,12 @@ async fn without_a_way_to_log_in_the_publisher_does_not_start() -> anyhow::Resul
     world.publisher.ready().await;
     let anybody = world.api.call_as(&[], http::Method::GET, "/pulsar/executions", None).await?;
     assert_eq!(anybody.status, 200, "{anybody:?}");
+    // A page in the developer's browser says where it comes from, or names what led it here.
+    for (header, value) in [("origin", "http://127.0.0.1"), ("origin", "null"), ("host", "evil.example")] {
+        let headers = [(header, value.to_owned())];
+        let page = world.api.call_as(&headers, http::Method::GET, "/pulsar/executions", None).await?;
+        assert_eq!(page.status, 403, "{header}: {value}: {page:?}");
+    }
     assert!(world.publisher.log().contains("insecure-dev"), "it warns");
     world.publisher.ask_to_leave()?;
     world.publisher.left(Duration::from_secs(20)).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bridge_tests::daemon::Daemon;
 use bridge_tests::parts::{output, repository, shared};
 use bridge_tests::settings::{QUICK_RETRY, Tenant};
-use bridge_tests::{Reply, World, eventually_within};
+use bridge_tests::{Part, Reply, World, eventually_within};
 use serde_json::json;
 
 /// Rates need some scrapes, and recording rules a look at those.
@@ -24,6 +24,7 @@ impl Targets {
         }
         files.add("pulsar", &shared("BRIDGE_TEST_PULSAR_HTTP"))?;
         files.add("span-metrics", &shared("BRIDGE_TEST_OTEL_COLLECTOR_METRICS"))?;
+        files.add("otel-collector", &shared("BRIDGE_TEST_OTEL_COLLECTOR_SELF"))?;
         Ok(files)
     }
 
@@ -65,6 +66,18 @@ async fn traffic(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Where the real one is asked for (`./scripts/test --n8n`): its figures have questions too.
+async fn n8n(world: &World) -> anyhow::Result<Option<Part>> {
+    if std::env::var("BRIDGE_TEST_N8N").is_err() {
+        return Ok(None);
+    }
+    let import = world.file("n8n");
+    std::fs::create_dir_all(import.join("workflows"))?;
+    let workflow = "workflows/receiver.json";
+    std::fs::copy(repository().join("tests/n8n").join(workflow), import.join(workflow))?;
+    Ok(Some(Part::n8n(&import, &shared("BRIDGE_TEST_OTEL_COLLECTOR_HTTP")).await?))
+}
+
 #[tokio::test]
 async fn every_question_of_dashboards_and_rules_has_an_answer() -> anyhow::Result<()> {
     let canary = format!("t-canary-{:08x}", rand::random::<u32>());
@@ -79,12 +92,18 @@ async fn every_question_of_dashboards_and_rules_has_an_answer() -> anyhow::Resul
         .route("broken", QUICK_RETRY)
         .start()
         .await?;
-    let _scraped = Targets::of(&[&world.publisher, &world.consumer])?;
+    let mut scraped = Targets::of(&[&world.publisher, &world.consumer])?;
+    let mut there = "canary,collector".to_owned();
+    let n8n = n8n(&world).await?;
+    if let Some(n8n) = &n8n {
+        scraped.add("n8n", &n8n.value("N8N_URL")?)?;
+        there.push_str(",n8n");
+    }
     let prometheus = shared("BRIDGE_TEST_PROMETHEUS_URL");
     eventually_within(PATIENCE, "every question to have an answer", async || {
         traffic(&world).await.map_err(|error| format!("{error:#}"))?;
         let mut check = Command::new(repository().join("otel/dashboards/check.py"));
-        check.args([prometheus.as_str(), "--range", "1m"]);
+        check.args([prometheus.as_str(), "--range", "1m", "--with", &there]);
         let checked = output(check).await.map_err(|error| format!("{error:#}"))?;
         if checked.status.success() {
             return Ok(());

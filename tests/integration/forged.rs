@@ -1,6 +1,7 @@
 //! Messages that must not be believed, and those that are only old.
 
 use bridge_protocol::{Claims, ExecutionId, Keyring, Lane, PayloadHash, VERSION};
+use bridge_tests::api::payload_of;
 use bridge_tests::settings::keyring;
 use bridge_tests::{World, eventually};
 use chrono::Utc;
@@ -18,7 +19,7 @@ fn claims(world: &World, topic: &str, id: ExecutionId, attempt: u16) -> Claims {
         exp: now + 3600,
         jti: bridge_tests::unique("jti"),
         att: attempt,
-        psh: PayloadHash::of(br#"{"of":"w"}"#),
+        psh: PayloadHash::of(payload_of("w").to_string().as_bytes()),
     }
 }
 
@@ -144,7 +145,7 @@ async fn stale_messages_are_acknowledged_and_the_execution_is_still_delivered() 
     assert_eq!(fired.len(), 1, "{fired:?}");
 
     // A duplicate and an older attempt of what is over.
-    let psh = PayloadHash::of(br#"{"of":"w"}"#);
+    let psh = PayloadHash::of(payload_of("w").to_string().as_bytes());
     for attempt in [1, 1, 2] {
         world
             .broker

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use bridge_protocol::Scopes;
 use bridge_tests::endpoint::Reply;
+use bridge_tests::jaeger::{Jaeger, Trace};
+use bridge_tests::secrets::{MARK, found};
 use bridge_tests::settings::{QUICK_RETRY, Tenant};
 use bridge_tests::{World, eventually};
 use http::StatusCode;
@@ -32,7 +34,8 @@ async fn each_step_of_an_execution_is_one_line_with_the_same_fields() -> anyhow:
     ];
     let body = json!({ "workflow_id": "flaky", "lane": "ai", "payload": {} }).to_string();
     let id = world.api.post_text("/pulsar/publish", &body, &headers).await?.id();
-    world.api.until(&id, "succeeded").await;
+    let decided = world.api.until(&id, "succeeded").await["route"].clone();
+    assert_eq!(decided["decided_by"], "request", "{decided}");
     let steps = eventually("the last step to be written", async || {
         let of_it = lines(&world).into_iter().filter(|line| line["execution_id"] == id.as_str());
         let steps: Vec<Value> = of_it.filter(|line| line["target"] == "bridge_steps").collect();
@@ -48,7 +51,14 @@ async fn each_step_of_an_execution_is_one_line_with_the_same_fields() -> anyhow:
             (&json!(world.tenants[0].id), &json!("flaky"), &json!("ai"), &json!(TRACE)),
             "{line}"
         );
-        if step != "accepted" {
+        if step == "accepted" {
+            assert_eq!(
+                (line["mode"].as_str(), line["decided_by"].as_str(), line["decided_because"].as_str()),
+                (Some("pulsar"), Some("request"), decided["reason"].as_str()),
+                "{line}"
+            );
+            assert_eq!(line["completion"], "response", "{line}");
+        } else {
             assert!(line["message_id"].is_string() && line["attempt"].is_u64(), "{line}");
         }
     }
@@ -101,7 +111,6 @@ async fn the_level_changes_while_the_daemon_runs() -> anyhow::Result<()> {
 /// that they ever could. No mark may be found.
 #[tokio::test]
 async fn no_secret_and_no_payload_is_ever_written() -> anyhow::Result<()> {
-    const MARK: &str = "pLaNtEdMaRk";
     let payload = format!("{MARK}-payload");
     let everything = "\"debug,bridge=trace\"";
     let world = World::build()
@@ -111,6 +120,7 @@ async fn no_secret_and_no_payload_is_ever_written() -> anyhow::Result<()> {
         .route("unreadable", QUICK_RETRY)
         .set("telemetry.log_level", everything)
         .set("encryption.payloads", "true")
+        .traced()
         .start()
         .await?;
     world.endpoint.script("flaky", [Reply::Status(503), Reply::Reset, Reply::Status(200)]);
@@ -174,25 +184,9 @@ async fn no_secret_and_no_payload_is_ever_written() -> anyhow::Result<()> {
     world.api.expect(&replayed.id(), "dead_lettered");
     world.settle().await?;
 
-    let mut secrets: Vec<(&str, String)> = vec![
-        ("a planted mark", MARK.to_owned()),
-        ("the client secret", client_secret),
-        ("an access token", token),
-        ("the administrator's key", world.admin_token.clone()),
-    ];
-    for tenant in &world.tenants {
-        secrets.push(("an API key", tenant.token.clone()));
-        secrets.push(("a webhook secret", tenant.webhook_secret.trim_start_matches("whsec_").to_owned()));
-    }
-    let file = |name: &str| std::fs::read_to_string(world.file(name));
-    let master = file("master.keys")?;
-    secrets.push(("a master key", master.rsplit(':').next().unwrap_or_default().trim().to_owned()));
-    let keyring = file("keyring.toml")?;
-    let key = keyring.lines().find_map(|line| line.strip_prefix("secret = ")).unwrap_or_default();
-    secrets.push(("a signing key", key.trim_matches('"').to_owned()));
-    for path in [&world.pulsar.publisher_token, &world.pulsar.consumer_token] {
-        secrets.push(("a broker token", std::fs::read_to_string(path)?.trim().to_owned()));
-    }
+    let mut secrets = world.secrets()?;
+    secrets.push(("the client secret", client_secret));
+    secrets.push(("an access token", token));
     let mut faults = Vec::new();
     for daemon in [&world.publisher, &world.consumer] {
         let log = daemon.log();
@@ -201,13 +195,16 @@ async fn no_secret_and_no_payload_is_ever_written() -> anyhow::Result<()> {
             "{} wrote little: the test proves nothing",
             daemon.name()
         );
-        for (what, secret) in &secrets {
-            assert!(secret.len() > 8, "{what} is not planted");
-            if let Some(line) = log.lines().find(|line| line.contains(secret.as_str())) {
-                let line: String = line.chars().take(600).collect();
-                faults.push(format!("{} wrote {what}: {line}", daemon.name()));
-            }
-        }
+        faults.extend(found(daemon.name(), &log, &secrets));
+        faults.extend(found("/metrics", &daemon.metrics().await?, &secrets));
+    }
+    // Nor is it in what the spans say.
+    let (jaeger, tenant) = (Jaeger::shared(), world.tenants[0].id.as_str());
+    for service in ["bridge-publisher", "bridge-consumer"] {
+        let fired = |found: &[Trace]| found.iter().any(|trace| !trace.all("POST 127.0.0.1").is_empty());
+        jaeger.by(service, "tenant.id", tenant, fired).await;
+        let told = jaeger.text(service, "tenant.id", tenant).await.map_err(anyhow::Error::msg)?;
+        faults.extend(found(service, &told, &secrets));
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     world.finish().await

@@ -1,14 +1,17 @@
 //! Postgres commits, and the answer is lost on the way back. Each batched statement then runs again and must
 //! recognise its own work.
 
-use bridge_protocol::{Evidence, TenantId};
+use bridge_protocol::{Completion, Evidence, Mode, State, TenantId};
 use bridge_store::{
-    Accepted, ClaimAnswer, Claimed, Ending, Finish, Finished, Reschedule, Store, StoreConfig, Why,
+    Accepted, ClaimAnswer, Claimed, Ending, Finish, Finished, NativeClaim, NewExecution, Report, Reported,
+    Reschedule, Store, StoreConfig, Why,
 };
 use bridge_tests::seed::{self, PATIENCE};
-use bridge_tests::{ChaosProxy, Sql, parts, unique};
+use bridge_tests::{Answer, Api, ChaosProxy, Sql, World, parts, unique};
 use bytes::Bytes;
 use chrono::Utc;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// A store whose connections lead through a proxy, and the same database seen directly.
@@ -53,9 +56,23 @@ impl Behind {
         Ok(claim)
     }
 
+    /// The same for a transaction of several statements.
+    async fn lose_commit<T>(
+        &mut self,
+        transaction: impl Future<Output = T>,
+        committed: &str,
+    ) -> anyhow::Result<T> {
+        self.proxy.lose_answer_to_commit();
+        self.watch(transaction, committed).await
+    }
+
     /// Runs `statement`, loses its answer, looks at the database while nobody can reach it, and lets it run again.
     async fn lose<T>(&mut self, statement: impl Future<Output = T>, committed: &str) -> anyhow::Result<T> {
         self.proxy.lose_next_answer();
+        self.watch(statement, committed).await
+    }
+
+    async fn watch<T>(&mut self, statement: impl Future<Output = T>, committed: &str) -> anyhow::Result<T> {
         let proxy = &mut self.proxy;
         let sql = &self.sql;
         let meanwhile = async {
@@ -93,10 +110,82 @@ async fn an_accept_with_a_key_whose_answer_is_lost_is_its_own_owner() -> anyhow:
     let row = format!("executions WHERE id = '{}'", execution.id);
     let (store, again) = (behind.store.clone(), seed::new_execution(&behind.tenant));
     let owner = execution.id;
-    let again = bridge_store::NewExecution { idempotency: execution.idempotency.clone(), ..again };
+    let again = NewExecution { idempotency: execution.idempotency.clone(), ..again };
     let outcome = behind.lose(store.accept(execution, PATIENCE), &row).await?;
     assert_eq!(outcome?, Accepted::New, "its own key is not in its way");
     assert_eq!(behind.store.accept(again, PATIENCE).await?, Accepted::Replayed(owner));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_native_accept_whose_answer_is_lost_is_still_its_publishers_to_fire() -> anyhow::Result<()> {
+    let mut behind = Behind::new().await?;
+    behind.accepted().await?;
+    let claim_id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
+    let execution = NewExecution {
+        mode: Mode::Native,
+        native: Some(NativeClaim { claim_id, lease: Duration::from_secs(60) }),
+        ..seed::new_execution(&behind.tenant)
+    };
+    let row = format!("executions WHERE id = '{}' AND state = 1 AND attempt = 1", execution.id);
+    let timer = format!("timers WHERE execution_id = '{}'", execution.id);
+    let store = behind.store.clone();
+    let outcome = behind.lose(store.accept(execution, PATIENCE), &row).await?;
+    assert_eq!(outcome?, Accepted::New);
+    assert_eq!((behind.sql.count(&row).await?, behind.sql.count(&timer).await?), (1, 1));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_wait_whose_answer_is_lost_waits_and_so_does_its_report() -> anyhow::Result<()> {
+    let mut behind = Behind::new().await?;
+    let token = [7; 32];
+    let wait = |claim: &bridge_store::Claim| Reschedule {
+        tenant: claim.tenant.clone(),
+        id: claim.id,
+        attempt: 1,
+        after: Duration::from_secs(3600),
+        why: Why::Wait { claim_id: claim.claim_id, http_status: Some(202), n8n_execution_id: None },
+    };
+    let running = async |behind: &Behind| -> anyhow::Result<bridge_store::Claim> {
+        let new = NewExecution { completion: Completion::Callback, ..seed::new_execution(&behind.tenant) };
+        let id = new.id;
+        assert_eq!(behind.store.accept(new, PATIENCE).await?, Accepted::New);
+        let claim =
+            bridge_store::Claim { callback_digest: Some(token), ..seed::claim(&behind.tenant, id, 1) };
+        behind.claimed(&claim).await?;
+        Ok(claim)
+    };
+    let warm = running(&behind).await?;
+    assert_eq!(behind.store.reschedule(wait(&warm), PATIENCE).await?, Finished::Done);
+    let claim = running(&behind).await?;
+    let row = format!("executions WHERE id = '{}' AND state = 2", claim.id);
+    let store = behind.store.clone();
+    let outcome = behind.lose(store.reschedule(wait(&claim), PATIENCE), &row).await?;
+    assert_eq!(outcome?, Finished::Done);
+    let timers = format!("timers WHERE execution_id = '{}'", claim.id);
+    assert_eq!(behind.sql.count(&timers).await?, 1);
+
+    // Of the report whoever sent it hears nothing, and sends it again.
+    let report = Report {
+        tenant: claim.tenant.clone(),
+        id: claim.id,
+        attempt: 1,
+        token_digest: token,
+        report_digest: [9; 32],
+        success: true,
+        result: None,
+        error: None,
+        n8n_execution_id: None,
+    };
+    let ended = format!("executions WHERE id = '{}' AND state = 4", claim.id);
+    let store = behind.store.clone();
+    let told = behind.lose_commit(store.report(report.clone()), &ended).await?;
+    assert!(matches!(told, Ok(Reported::Repeated(State::Succeeded)) | Err(_)), "{told:?}");
+    assert_eq!(behind.store.report(report.clone()).await?, Reported::Repeated(State::Succeeded));
+    let other = Report { report_digest: [8; 32], ..report };
+    assert_eq!(behind.store.report(other).await?, Reported::Conflict(State::Succeeded));
+    assert_eq!(behind.sql.count(&timers).await?, 0);
     Ok(())
 }
 
@@ -236,4 +325,61 @@ async fn a_network_that_says_nothing_is_given_up_and_the_row_is_told() -> anyhow
     behind.proxy.cut();
     behind.accepted().await?;
     Ok(())
+}
+
+/// Does it once with the answer lost on its way from the publisher to whoever asks, and once more.
+async fn asked_twice<T>(
+    proxy: &mut ChaosProxy,
+    ask: impl AsyncFn() -> Result<Answer, T>,
+) -> anyhow::Result<Answer>
+where
+    T: std::error::Error + Send + Sync + 'static,
+{
+    proxy.lose_next_answer();
+    let (lost, seen) = tokio::join!(ask(), proxy.lost());
+    seen?;
+    anyhow::ensure!(lost.is_err(), "the answer came through");
+    proxy.pass();
+    Ok(ask().await?)
+}
+
+#[tokio::test]
+async fn whoever_lost_the_publishers_answer_asks_again_and_nothing_is_done_twice() -> anyhow::Result<()> {
+    // A lease that a busy machine does not outrun.
+    let build = World::build().route("short", "mode = \"native\"").set("consumer.lease_margin_ms", "30000");
+    let world = build.start().await?;
+    let (mut proxy, url) = ChaosProxy::before(&world.publisher.url()).await?;
+    let api: Api = world.api.at(url.trim_end_matches('/'));
+    let body =
+        |workflow: &str, key: &str| json!({ "workflow_id": workflow, "payload": {}, "idempotency_key": key });
+
+    // Fired by the publisher itself, fired through the queue, and waited for.
+    for (path, workflow, key) in [
+        ("/pulsar/publish", "short", "a"),
+        ("/pulsar/publish?wait=20", "long", "b"),
+        ("/pulsar/publish", "long", "c"),
+    ] {
+        let answer = asked_twice(&mut proxy, async || api.post(path, &body(workflow, key)).await).await?;
+        assert_eq!((answer.status, &answer.json["replayed"]), (StatusCode::OK, &json!(true)), "{answer:?}");
+        world.api.until(&answer.id(), "succeeded").await;
+        let made = format!("executions WHERE workflow_id = '{workflow}'");
+        assert_eq!(world.sql.count(&made).await?, if key == "c" { 2 } else { 1 }, "{key}");
+        assert_eq!(world.endpoint.fired_of(&answer.id()).len(), 1, "{key}");
+    }
+
+    // A report, from its workflow.
+    let mut asked = body("reported", "d");
+    asked["completion"] = json!("callback");
+    let id = world.api.accepted(asked).await?;
+    let fired = world.endpoint.wait_for_execution(&id, 1).await.remove(0);
+    world.api.until(&id, "waiting").await;
+    let path = fired.headers["x-callback-url"].replace(&world.publisher.url(), "");
+    let report = json!({ "status": "success", "result": { "n": 1 } });
+    let ask = async || api.call_as(&[], Method::POST, &path, Some(&report)).await;
+    let answer = asked_twice(&mut proxy, ask).await?;
+    assert_eq!((answer.status, &answer.json["state"]), (StatusCode::OK, &json!("succeeded")), "{answer:?}");
+    let result: Value = world.api.get(&format!("/pulsar/executions/{id}/result")).await?.json;
+    assert_eq!(result["result"], json!({ "n": 1 }), "{result}");
+    assert_eq!(world.duplicates(), []);
+    world.finish().await
 }

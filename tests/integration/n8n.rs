@@ -66,6 +66,9 @@ async fn n8n_publishes_by_oauth2_and_its_webhooks_run() -> anyhow::Result<()> {
         ("__JWT_SECRET__", JWT_SECRET),
     ];
     filled(&bridge_tests::parts::repository().join("tests/n8n"), &import, &values)?;
+    // What the documentation tells people to import.
+    let example = bridge_tests::parts::repository().join("docs/examples/n8n/callback.json");
+    std::fs::copy(example, import.join("workflows/callback.json"))?;
     let n8n = Part::n8n(&import, &shared("BRIDGE_TEST_OTEL_COLLECTOR_HTTP")).await?;
     let n8n_url = n8n.value("N8N_URL")?;
     let webhooks = format!("{n8n_url}/webhook/{{workflow_id}}");
@@ -109,5 +112,18 @@ async fn n8n_publishes_by_oauth2_and_its_webhooks_run() -> anyhow::Result<()> {
         let server = found[0].one("POST /pulsar/publish");
         assert!(server.parent.is_some(), "the caller's workflow is above: {server:#?}");
     }
+    reports_at_its_end(&world).await?;
     world.leave().await
+}
+
+/// The example's workflow answers at once, works, and reports.
+async fn reports_at_its_end(world: &World) -> anyhow::Result<()> {
+    let asked = json!({ "workflow_id": "callback", "payload": { "lead": 42 }, "completion": "callback" });
+    let id = world.api.accepted(asked).await?;
+    let seen = world.api.until(&id, "succeeded").await;
+    assert_eq!(seen["evidence"], "callback", "{seen}");
+    let result = world.api.get(&format!("/pulsar/executions/{id}/result")).await?;
+    assert_eq!(result.json["result"], json!({ "got": { "lead": 42 } }), "{result:?}");
+    assert!(seen["n8n_execution_id"].as_str().is_some_and(|id| id.parse::<u64>().is_ok()), "{seen}");
+    Ok(())
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bridge_tests::{Api, World, eventually};
+use bridge_protocol::Scope;
+use bridge_tests::{Api, ChaosProxy, World, eventually};
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -78,6 +79,52 @@ async fn revocation_reaches_every_replica_within_five_seconds() -> anyhow::Resul
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     second.leave().await?;
     Ok(())
+}
+
+/// Its connections to Postgres neither carry anything any more nor break: it cannot learn of the revocation, and so lets
+/// nobody in.
+#[tokio::test]
+async fn a_replica_that_hears_nothing_of_a_revocation_refuses_within_five_seconds() -> anyhow::Result<()> {
+    let world = world().await?;
+    let mut database: url::Url = bridge_tests::parts::shared("BRIDGE_TEST_DATABASE_URL").parse()?;
+    database.set_path(&world.sql.one("SELECT current_database()").await?);
+    let (proxy, url) = ChaosProxy::before(database.as_str()).await?;
+    let (mut second, mut environment) = world.another(bridge_tests::daemon::PUBLISHER);
+    environment.push(("DATABASE_URL", url));
+    second.start_ready(&bridge_tests::world::borrowed(&environment)).await?;
+    let key = world.registrar.new_key(vec![world.tenant()], Scope::Publish.into()).await?;
+    let other = world.api.at(&second.url()).with_token(&key);
+    // Refused for what it says, once its sender was let in: that asks no database.
+    let status = async || anyhow::Ok(other.publish(json!({})).await?.status);
+    eventually("the second publisher to know the key", async || match status().await {
+        Ok(StatusCode::BAD_REQUEST) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    proxy.stall();
+    let revoked = std::time::Instant::now();
+    // Its answer waits for every replica.
+    let revoking = {
+        let (admin, path) = (world.admin(), format!("/pulsar/clients/{}", &key[..16]));
+        tokio::spawn(async move { admin.delete(&path).await })
+    };
+    let mut seen = StatusCode::BAD_REQUEST;
+    while seen == StatusCode::BAD_REQUEST && revoked.elapsed() < Duration::from_secs(20) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        seen = status().await?;
+    }
+    assert_eq!(seen, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(revoked.elapsed() < Duration::from_secs(5), "{:?}", revoked.elapsed());
+    let revoked = revoking.await??;
+    assert_eq!((revoked.status, &revoked.json["in_effect"]), (StatusCode::OK, &json!(false)), "{revoked:?}");
+    proxy.pass();
+    eventually("it to hear of the revocation", async || match status().await {
+        Ok(StatusCode::UNAUTHORIZED) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    second.leave().await?;
+    world.finish().await
 }
 
 #[tokio::test]
@@ -182,6 +229,58 @@ async fn the_token_route_is_limited() -> anyhow::Result<()> {
     world.finish().await
 }
 
+#[tokio::test]
+async fn every_kind_of_refused_login_is_counted() -> anyhow::Result<()> {
+    let world = World::build().tenants(2).set("auth.token_requests_per_minute", "8").start().await?;
+    let (client, secret) = service_account(&world, &world.tenant(), "publish").await?;
+    world.api.call_as(&[], http::Method::GET, "/pulsar/executions", None).await?;
+    let reader =
+        world.api.with_token(&world.registrar.new_key(vec![world.tenant()], Scope::Read.into()).await?);
+    world.directory_is_current().await;
+    assert_eq!(publish(&reader).await?, StatusCode::FORBIDDEN);
+    let foreign = format!("/pulsar/executions?tenant_id={}", world.tenants[1].id);
+    assert_eq!(reader.get(&foreign).await?.status, StatusCode::FORBIDDEN);
+    let execution = world.api.fire("w").await?;
+    world.api.until(&execution, "succeeded").await;
+    let own = &world.tenants[0].id;
+    for token in ["x", "cb_1_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"] {
+        let path = format!("/pulsar/executions/{execution}/result?tenant_id={own}&token={token}");
+        let answer = world.api.post(&path, &json!({ "status": "success" })).await?;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{answer:?}");
+    }
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    world.api.with_token("x").post_text("/oauth2/token", "grant_type=client_credentials", &form).await?;
+    for _ in 0..10 {
+        world.api.login(&client, &format!("{secret}x"), "publish").await?;
+    }
+    eventually("all of them to be counted", async || {
+        let listed = world.admin().get("/pulsar/audit/refusals").await.map_err(|error| error.to_string())?;
+        let lines = listed.json["refusals"].as_array().cloned().unwrap_or_default();
+        let missing: Vec<_> = [
+            ("missing", "unknown"),
+            ("missing_scope", "npb_"),
+            ("foreign_tenant", "npb_"),
+            ("callback_token", "unknown"),
+            ("callback_token", own),
+            ("client_incomplete", "unknown"),
+            ("client_secret", &client),
+            ("too_many", "unknown"),
+        ]
+        .into_iter()
+        .filter(|(reason, subject)| {
+            !lines.iter().any(|line| {
+                line["kind"] == "login"
+                    && line["reason"] == *reason
+                    && line["subject"].as_str().is_some_and(|text| text.starts_with(subject))
+            })
+        })
+        .collect();
+        if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?} are not in {lines:?}")) }
+    })
+    .await;
+    world.finish().await
+}
+
 /// A real oidc-provider, started by scripts/test.
 #[tokio::test]
 async fn an_outside_issuers_tokens_are_taken_for_the_tenant_they_name() -> anyhow::Result<()> {
@@ -195,7 +294,8 @@ async fn an_outside_issuers_tokens_are_taken_for_the_tenant_they_name() -> anyho
         .publisher_environment_of_tenant("BRIDGE_AUTH__ISSUERS", &entry.to_string())
         .start()
         .await?;
-    let token = outside_token(&issuer, &audience, "publish read").await?;
+    let client = bridge_tests::parts::shared("BRIDGE_TEST_OIDC_CLIENT_ID");
+    let token = outside_token(&client, &audience, "publish read").await?;
     let own = world.api.with_token(&token);
     eventually("the issuer's keys to be there", async || {
         let status = publish(&own).await.map_err(|error| error.to_string())?;
@@ -205,7 +305,7 @@ async fn an_outside_issuers_tokens_are_taken_for_the_tenant_they_name() -> anyho
     let foreign = json!({ "workflow_id": "w", "payload": {}, "tenant_id": world.tenants[1].id });
     assert_eq!(own.publish(foreign).await?.status, StatusCode::FORBIDDEN);
     assert_eq!(own.post("/pulsar/clients", &json!({})).await?.status, StatusCode::FORBIDDEN);
-    let elsewhere = outside_token(&issuer, "https://somebody.else", "publish").await?;
+    let elsewhere = outside_token(&client, "https://somebody.else", "publish").await?;
     assert_eq!(
         publish(&world.api.with_token(&elsewhere)).await?,
         StatusCode::UNAUTHORIZED,
@@ -216,7 +316,7 @@ async fn an_outside_issuers_tokens_are_taken_for_the_tenant_they_name() -> anyho
     let http = bridge_tests::http_client();
     let rotated = http.post(format!("{issuer}/rotate")).send().await?;
     assert!(rotated.status().is_success(), "{rotated:?}");
-    let fresh = world.api.with_token(&outside_token(&issuer, &audience, "publish").await?);
+    let fresh = world.api.with_token(&outside_token(&client, &audience, "publish").await?);
     eventually("the issuer's new key to be taken", async || {
         let status = publish(&fresh).await.map_err(|error| error.to_string())?;
         if status == StatusCode::ACCEPTED { Ok(()) } else { Err(status.to_string()) }
@@ -225,8 +325,9 @@ async fn an_outside_issuers_tokens_are_taken_for_the_tenant_they_name() -> anyho
     world.finish().await
 }
 
-async fn outside_token(issuer: &str, audience: &str, scope: &str) -> anyhow::Result<String> {
-    let client = bridge_tests::parts::shared("BRIDGE_TEST_OIDC_CLIENT_ID");
+/// Of one of the clients in scripts/lib/oidc.sh.
+pub async fn outside_token(client: &str, audience: &str, scope: &str) -> anyhow::Result<String> {
+    let issuer = bridge_tests::parts::shared("BRIDGE_TEST_OIDC_ISSUER");
     let secret = bridge_tests::parts::shared("BRIDGE_TEST_OIDC_CLIENT_SECRET");
     let form = url::form_urlencoded::Serializer::new(String::new())
         .extend_pairs([("grant_type", "client_credentials"), ("scope", scope), ("resource", audience)])

@@ -7,12 +7,12 @@ use bridge_tests::parts::{output, repository};
 use bridge_tests::{World, eventually};
 use serde_json::Value;
 
-struct Operator<'a> {
-    world: &'a World,
+pub struct Operator<'a> {
+    pub world: &'a World,
 }
 
 impl Operator<'_> {
-    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         let bin = binary("bridgectl");
         command
@@ -26,20 +26,20 @@ impl Operator<'_> {
         command
     }
 
-    async fn run(&self, arguments: &[&str]) -> anyhow::Result<Output> {
+    pub async fn run(&self, arguments: &[&str]) -> anyhow::Result<Output> {
         let mut command = self.command(binary("bridgectl"));
         command.args(arguments);
         output(command).await
     }
 
-    async fn script(&self, name: &str, arguments: &[&str]) -> anyhow::Result<Output> {
+    pub async fn script(&self, name: &str, arguments: &[&str]) -> anyhow::Result<Output> {
         let mut command = self.command(repository().join("scripts").join(name));
         command.args(arguments);
         output(command).await
     }
 }
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
@@ -118,6 +118,9 @@ async fn many_tenants_from_a_file_and_a_second_run_completes_an_interrupted_one(
     child.wait()?;
     let second = operator.run(&["tenant", "apply", "-f", &file]).await?;
     assert!(second.status.success(), "{}", said(&second));
+    // It is no terminal: how far it is stands on lines of their own, beside the answer.
+    let progress = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(progress.contains("0 of 20 tenants") && !progress.contains('\r'), "{progress}");
     let tenants = world.broker.admin.tenants().await?;
     for n in 0..20 {
         assert!(tenants.contains(&format!("{prefix}-{n}")), "{prefix}-{n} is not at the broker");

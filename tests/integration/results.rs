@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bridge_tests::settings::QUICK_RETRY;
-use bridge_tests::{Answer, Reply, World};
+use bridge_tests::{Answer, Fired, Reply, World};
+use chrono::{TimeDelta, Utc};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -14,6 +15,10 @@ fn kind(answer: &Answer) -> &str {
 
 async fn result(world: &World, id: &str, wait: &str) -> anyhow::Result<Answer> {
     Ok(world.api.get(&format!("/pulsar/executions/{id}/result{wait}")).await?)
+}
+
+fn id_of(item: &Value) -> String {
+    item["execution_id"].as_str().unwrap_or_else(|| panic!("no execution in {item}")).to_owned()
 }
 
 /// Publishes for a callback and returns the execution and where to report, as path and query.
@@ -151,6 +156,68 @@ async fn many_waiting_callers_cost_one_look_and_free_their_places() -> anyhow::R
     world.finish().await
 }
 
+/// Each waits for another execution: still one look a tick.
+#[tokio::test]
+async fn callers_that_wait_for_many_executions_cost_one_look_together() -> anyhow::Result<()> {
+    const CALLERS: usize = 60;
+    // Between two looks there is never less.
+    const TICK: Duration = Duration::from_millis(100);
+    let world = World::start().await?;
+    let later = json!({ "workflow_id": "later", "payload": {}, "delay_seconds": 3600 });
+    let batch = world.api.post("/pulsar/publish/batch", &Value::Array(vec![later; CALLERS])).await?;
+    let ids: Vec<String> = batch.json.as_array().unwrap().iter().map(id_of).collect();
+    let callers: Vec<_> = ids
+        .iter()
+        .map(|id| {
+            let (api, path) = (world.api.clone(), format!("/pulsar/executions/{id}/result?wait=20"));
+            tokio::spawn(async move {
+                loop {
+                    let answer = api.get(&path).await;
+                    // It still lives, or the machine was too busy to look.
+                    if answer.as_ref().map_or(true, |answer| answer.status == StatusCode::OK) {
+                        return answer;
+                    }
+                }
+            })
+        })
+        .collect();
+    let metric = async |name: &str| -> Result<f64, String> {
+        let text = world.publisher.metrics().await.map_err(|error| format!("{error:#}"))?;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        line.trim().parse().map_err(|_| format!("{name} is {line:?}"))
+    };
+    bridge_tests::eventually("all of them to wait", async || match metric("bridge_waiting_callers").await {
+        Ok(count) if count == CALLERS as f64 => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    let (begun, before) = (Instant::now(), metric("bridge_waiter_looks_total").await.unwrap());
+    // Some looks later.
+    let after =
+        bridge_tests::eventually("some looks", async || match metric("bridge_waiter_looks_total").await {
+            Ok(count) if count >= before + 5.0 => Ok(count),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+    let ticks = begun.elapsed().as_secs_f64() / TICK.as_secs_f64();
+    assert!(after - before <= ticks + 1.0, "{} looks in {ticks} ticks", after - before);
+
+    for id in &ids {
+        world.api.expect(id, "cancelled");
+        let path = format!("/pulsar/executions/{id}/cancel");
+        assert_eq!(world.api.post(&path, &json!({})).await?.status, StatusCode::OK);
+    }
+    for caller in callers {
+        let answer = caller.await??;
+        assert_eq!(
+            (answer.status, &answer.json["state"]),
+            (StatusCode::OK, &json!("cancelled")),
+            "{answer:?}"
+        );
+    }
+    world.finish().await
+}
+
 #[tokio::test]
 async fn a_publisher_that_leaves_sends_its_waiting_callers_away() -> anyhow::Result<()> {
     let mut world = World::start().await?;
@@ -264,6 +331,39 @@ async fn a_bad_end_is_told_to_the_workflow_that_wants_to_know() -> anyhow::Resul
     .await;
     let alarms = world.endpoint.fired().iter().filter(|fired| fired.workflow == "alarm").count();
     assert_eq!(alarms, 1);
+    world.finish().await
+}
+
+#[tokio::test]
+async fn every_bad_end_is_told_of() -> anyhow::Result<()> {
+    let told = "on_failure = { workflow_id = \"alarm\" }";
+    let world =
+        World::build().route("w", told).route("held", &format!("is_active = false\n{told}")).start().await?;
+    let (failed, path) = with_callback(&world, "w").await?;
+    world.api.expect(&failed, "failed");
+    let error = json!({ "status": "error", "error": "no lead" });
+    assert_eq!(report(&world, &path, error).await?.status, StatusCode::OK);
+    let expires = (Utc::now() + TimeDelta::milliseconds(800)).to_rfc3339();
+    let body = json!({ "workflow_id": "held", "payload": {}, "expires_at": expires });
+    let expired = world.api.accepted(body).await?;
+    world.api.expect(&expired, "expired");
+    let is_alarm = |fired: &&Fired| fired.workflow == "alarm";
+    let fired =
+        world.endpoint.wait_for("two alarms", |fired| fired.iter().filter(is_alarm).count() == 2).await;
+    let mut said: Vec<_> = fired
+        .iter()
+        .filter(is_alarm)
+        .map(|fired| {
+            let payload = fired.json()["payload"].clone();
+            ["execution_id", "state", "reason"]
+                .map(|name| payload[name].as_str().unwrap_or_default().to_owned())
+        })
+        .collect();
+    said.sort_by_key(|[_, state, _]| state.clone());
+    assert_eq!(
+        said,
+        [[expired.as_str(), "expired", "expired"], [failed.as_str(), "failed", "reported_failure"]]
+    );
     world.finish().await
 }
 

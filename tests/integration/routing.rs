@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use bridge_tests::daemon::PUBLISHER;
+use bridge_tests::wait::PATIENCE;
 use bridge_tests::world::borrowed;
-use bridge_tests::{Answer, World, eventually_within};
+use bridge_tests::{Answer, Api, Fired, World, eventually_within};
 use http::StatusCode;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 /// How soon a change is in force everywhere.
 const CURRENT_WITHIN: Duration = Duration::from_secs(2);
@@ -76,6 +78,61 @@ async fn a_change_is_in_force_on_every_publisher_and_stands_on_the_execution() -
     assert_eq!(other.get("/pulsar/workflows/crm").await?.status, StatusCode::NOT_FOUND);
     let audit = world.admin().get("/pulsar/audit?action=route.put").await?;
     assert_eq!(audit.json["entries"].as_array().map(Vec::len), Some(2), "{audit:?}");
+    assert!(second.leave().await?.success());
+    world.finish().await
+}
+
+/// Publishes until the route is in force there and at the consumer: an execution is decided and fired by it. How long
+/// that took, and the longest that a publish took meanwhile.
+async fn in_force(
+    world: &World,
+    api: &Api,
+    lane: &str,
+    since: Instant,
+) -> anyhow::Result<(Duration, Duration)> {
+    let body = json!({ "workflow_id": "crm", "payload": {} });
+    let mut slowest = Duration::ZERO;
+    let after = eventually_within(PATIENCE, "the route to be in force", async || {
+        let asked = Instant::now();
+        let answer = api.publish(body.clone()).await.map_err(|error| error.to_string())?;
+        slowest = slowest.max(asked.elapsed());
+        if route(&answer).0 != lane {
+            return Err(format!("{answer:?}"));
+        }
+        // Its URL names the lane, and it is read when it is fired.
+        let fired = world.endpoint.wait_for_execution(&answer.id(), 1).await.remove(0);
+        if fired.workflow == format!("of-{lane}") { Ok(asked - since) } else { Err(format!("{fired:?}")) }
+    })
+    .await;
+    Ok((after, slowest))
+}
+
+/// From the moment on in which somebody asks for it, with the poll as seldom as it is outside of tests.
+#[tokio::test]
+async fn a_change_is_in_force_on_every_replica_within_two_seconds() -> anyhow::Result<()> {
+    let world = World::build().set("auth.directory_poll_ms", "1000").start().await?;
+    let (mut second, environment) = world.another(PUBLISHER);
+    second.start_ready(&borrowed(&environment)).await?;
+    let other = world.api.at(&second.url());
+    for lane in ["short", "ai", "analytics"] {
+        let url = world.endpoint.url().replace("{workflow_id}", &format!("of-{lane}"));
+        let begun = Instant::now();
+        let change = json!({ "lane": lane, "webhook_url": url });
+        let (put, here, there) = tokio::join!(
+            world.api.put("/pulsar/workflows/crm", &change),
+            in_force(&world, &world.api, lane, begun),
+            in_force(&world, &other, lane, begun),
+        );
+        let put = put?;
+        assert_eq!((put.status.is_success(), &put.json["in_effect"]), (true, &json!(true)), "{put:?}");
+        // What a publish takes is the machine's affair.
+        for (what, (after, slowest)) in [("here", here?), ("there", there?)] {
+            assert!(
+                after < CURRENT_WITHIN + slowest,
+                "{lane} {what}: {after:?}, a publish takes {slowest:?}"
+            );
+        }
+    }
     assert!(second.leave().await?.success());
     world.finish().await
 }
@@ -190,5 +247,73 @@ async fn what_cannot_work_is_refused_when_it_is_written() -> anyhow::Result<()> 
     let near = api.put("/pulsar/workflows/crm", &json!({ "webhok_url": "x" })).await?;
     assert!(near.json["detail"].as_str().unwrap().contains("did you mean webhook_url"), "{near:?}");
     assert_eq!(world.sql.count("routes").await?, 0);
+    world.finish().await
+}
+
+fn fired_at<'f>(fired: &'f [Fired], execution: &str) -> &'f str {
+    fired.iter().find(|fired| fired.execution == execution).map_or("nowhere", |fired| &fired.workflow)
+}
+
+/// The operator's own addresses, and what has none.
+#[tokio::test]
+async fn a_workflow_is_fired_where_the_operator_says_and_refused_where_nobody_does() -> anyhow::Result<()> {
+    let mut world = World::build()
+        .set("webhook.default_url", "\"\"")
+        .set("webhook.strict_routes", "true")
+        .without_publisher()
+        .without_consumer()
+        .start()
+        .await?;
+    let base = world.endpoint.url().replace("/{workflow_id}", "");
+    let lead = format!("{base}/of-the-operator/{{workflow_id}}");
+    let environment = [("N8N_BASE_URL", base.as_str()), ("N8N_WEBHOOK_LEAD_SYNC", &lead)];
+    world.consumer.start_ready(&environment).await?;
+    world.publisher.start_ready(&environment).await?;
+    let api = &world.api;
+    let refused = api.publish(json!({ "workflow_id": "crm/new", "payload": {} })).await?;
+    assert_eq!(
+        (refused.status, refused.fields()),
+        (StatusCode::BAD_REQUEST, vec!["workflow_id"]),
+        "{refused:?}"
+    );
+
+    let put = api.put("/pulsar/workflows/crm%2Fnew", &json!({})).await?;
+    assert_eq!((put.status, &put.json["in_effect"]), (StatusCode::CREATED, &json!(true)), "{put:?}");
+    let routed = api.accepted(json!({ "workflow_id": "crm/new", "payload": {} })).await?;
+    // By its name the operator knows it: it needs no route.
+    let named = api.accepted(json!({ "workflow_id": "lead-sync", "payload": {} })).await?;
+    for id in [&routed, &named] {
+        api.until(id, "succeeded").await;
+    }
+    let fired = world.endpoint.fired();
+    assert_eq!(fired_at(&fired, &routed), "webhook/crm/new");
+    assert_eq!(fired_at(&fired, &named), "of-the-operator/lead-sync");
+    // Without a rule of the tenant's, by the type: short work is done at once, the rest goes through the queue.
+    for (kind, status, mode) in [
+        ("crm_sync", StatusCode::OK, "native"),
+        ("webhook_reply", StatusCode::OK, "native"),
+        ("ui_update", StatusCode::OK, "native"),
+        ("ai_enrichment", StatusCode::ACCEPTED, "pulsar"),
+        ("data_pipeline", StatusCode::ACCEPTED, "pulsar"),
+        ("batch", StatusCode::ACCEPTED, "pulsar"),
+    ] {
+        let answer = api.publish(json!({ "workflow_id": "crm/new", "type": kind, "payload": {} })).await?;
+        assert_eq!(
+            (answer.status, &answer.json["route"]["mode"]),
+            (status, &json!(mode)),
+            "{kind}: {answer:?}"
+        );
+        assert_eq!(answer.json["route"]["decided_by"], "type", "{kind}: {answer:?}");
+    }
+
+    // Another workflow with the same name in the environment: nobody knows any more which one is meant.
+    for workflow in ["lead-sync", "lead_sync"] {
+        let put = api.put(&format!("/pulsar/workflows/{workflow}"), &json!({})).await?;
+        assert_eq!((put.status, &put.json["in_effect"]), (StatusCode::CREATED, &json!(true)), "{put:?}");
+    }
+    for workflow in ["lead-sync", "lead_sync"] {
+        let refused = api.publish(json!({ "workflow_id": workflow, "payload": {} })).await?;
+        assert_eq!((refused.status, refused.fields()), (StatusCode::BAD_REQUEST, vec!["workflow_id"]));
+    }
     world.finish().await
 }

@@ -45,6 +45,42 @@ async fn another_tenants_token_and_ids_lead_nowhere() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn changes_of_routes_and_holds_are_limited() -> anyhow::Result<()> {
+    let world = World::build().tenants(2).set("publisher.route_changes_per_minute", "6").start().await?;
+    let (route, hold) = (json!({ "lane": "ai" }), json!({ "lane": "ai", "reason": "r" }));
+    for (path, body) in [
+        ("/pulsar/workflows/w", &route),
+        ("/pulsar/types/t", &route),
+        ("/pulsar/default-route", &route),
+        ("/pulsar/workflows", &json!({ "workflows": { "w": { "lane": "ai" } } })),
+        ("/pulsar/holds/h", &hold),
+    ] {
+        let answer = world.api.put(path, body).await?;
+        assert!(answer.status.is_success(), "{path}: {answer:?}");
+    }
+    let released = world.api.delete("/pulsar/holds/h").await?;
+    assert_eq!(released.status, StatusCode::OK, "{released:?}");
+    for (path, body) in [
+        ("/pulsar/workflows/w", &route),
+        ("/pulsar/types/t", &route),
+        ("/pulsar/default-route", &route),
+        ("/pulsar/workflows", &json!({ "dry_run": true })),
+        ("/pulsar/holds/h", &hold),
+    ] {
+        let refused = world.api.put(path, body).await?;
+        assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS, "{path}: {refused:?}");
+        assert!(refused.headers.contains_key("retry-after"));
+    }
+    for path in ["/pulsar/workflows/w", "/pulsar/types/t", "/pulsar/default-route", "/pulsar/holds/h"] {
+        assert_eq!(world.api.delete(path).await?.status, StatusCode::TOO_MANY_REQUESTS, "{path}");
+    }
+    let other = world.api_of(1).put("/pulsar/workflows/w", &route).await?;
+    assert_eq!(other.status, StatusCode::CREATED, "another tenant's limit is its own: {other:?}");
+    assert_eq!(world.api.get("/pulsar/workflows").await?.status, StatusCode::OK);
+    world.finish().await
+}
+
+#[tokio::test]
 async fn a_message_on_another_tenants_topic_is_forged_and_never_fired() -> anyhow::Result<()> {
     let world = World::build().tenants(2).start().await?;
     let names = &world.broker.names;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::secrets::MARK;
 use crate::wait::eventually;
 
 /// Executions that were accepted: their tenant, and the state each must end in.
@@ -41,6 +42,11 @@ impl Answer {
             .filter_map(|error| error["field"].as_str())
             .collect()
     }
+}
+
+/// What `Api::fire` publishes.
+pub fn payload_of(workflow: &str) -> Value {
+    json!({ "of": workflow, "secret": MARK })
 }
 
 impl Api {
@@ -171,7 +177,7 @@ impl Api {
     }
 
     pub async fn fire(&self, workflow: &str) -> anyhow::Result<String> {
-        self.accepted(json!({ "workflow_id": workflow, "payload": { "of": workflow } })).await
+        self.accepted(json!({ "workflow_id": workflow, "payload": payload_of(workflow) })).await
     }
 
     pub async fn many(&self, workflow: &str, count: usize) -> anyhow::Result<Vec<String>> {
@@ -180,7 +186,8 @@ impl Api {
 
     /// Repeats with an idempotency key until the bridge says yes, whatever happens to it meanwhile.
     pub async fn insist(&self, workflow: &str, key: &str) -> Answer {
-        let body = json!({ "workflow_id": workflow, "payload": { "key": key }, "idempotency_key": key });
+        let payload = json!({ "key": key });
+        let body = json!({ "workflow_id": workflow, "payload": payload, "idempotency_key": key });
         eventually(&format!("{key} to be accepted"), async || match self.publish(body.clone()).await {
             Ok(answer) if answer.status.is_success() => Ok(answer),
             other => Err(format!("{other:?}")),

@@ -1,4 +1,4 @@
-//! A TCP proxy that misbehaves on demand: it stands between a client and Postgres.
+//! A TCP proxy that misbehaves on demand: it stands between a client and Postgres, or any other server.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -17,6 +17,8 @@ enum Mode {
     Refuse,
     /// The next bytes from the server are thrown away and the connection is cut; then as `Refuse`.
     LoseAnswer,
+    /// As `LoseAnswer`, for the answer to the next COMMIT.
+    LoseCommit,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +36,7 @@ pub struct ChaosProxy {
 }
 
 impl ChaosProxy {
-    /// In front of the server of a `postgres://` URL; the second value is the URL through the proxy.
+    /// In front of the server of a `postgres://` or `http://` URL; the second value is the URL through the proxy.
     pub async fn before(url: &str) -> anyhow::Result<(Self, String)> {
         let mut url = url::Url::parse(url)?;
         let server = (url.host_str().unwrap_or("127.0.0.1").to_owned(), url.port().unwrap_or(5432));
@@ -74,6 +76,11 @@ impl ChaosProxy {
     /// refused, so that a test can look at what was done, until `pass`.
     pub fn lose_next_answer(&self) {
         self.order(Mode::LoseAnswer);
+    }
+
+    /// The next transaction will be committed, and nobody will hear of it; then as `lose_next_answer`.
+    pub fn lose_answer_to_commit(&self) {
+        self.order(Mode::LoseCommit);
     }
 
     fn order(&self, mode: Mode) {
@@ -126,6 +133,8 @@ async fn serve(
     let mut watched = orders.subscribe();
     let cuts = watched.borrow().cuts;
     let (mut up, mut down) = ([0u8; 16 * 1024], [0u8; 16 * 1024]);
+    // What it was asked last ends a transaction.
+    let mut commits = false;
     loop {
         let now = *watched.borrow_and_update();
         match now.mode {
@@ -135,19 +144,28 @@ async fn serve(
                 Ok(()) => continue,
                 Err(_) => return,
             },
-            Mode::Pass | Mode::LoseAnswer => {}
+            Mode::Pass | Mode::LoseAnswer | Mode::LoseCommit => {}
         }
         tokio::select! {
             changed = watched.changed() => if changed.is_err() { return },
             read = from_client.read(&mut up) => match read {
-                Ok(n) if n > 0 && to_server.write_all(&up[..n]).await.is_ok() => {}
+                Ok(n) if n > 0 => {
+                    commits = up[..n].windows(6).any(|word| word == b"COMMIT");
+                    if to_server.write_all(&up[..n]).await.is_err() {
+                        return;
+                    }
+                }
                 _ => return,
             },
             read = from_server.read(&mut down) => match read {
                 Ok(n) if n > 0 => {
                     // Only one connection loses its answer.
                     let mine = orders.send_if_modified(|orders| {
-                        let mine = orders.mode == Mode::LoseAnswer;
+                        let mine = match orders.mode {
+                            Mode::LoseAnswer => true,
+                            Mode::LoseCommit => commits,
+                            _ => false,
+                        };
                         if mine {
                             orders.mode = Mode::Refuse;
                         }

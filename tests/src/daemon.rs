@@ -31,7 +31,7 @@ impl Daemon {
         Self {
             name,
             config: directory.join("bridge.toml"),
-            log: directory.join(format!("{name}-{port}.log")),
+            log: logs_of(directory).join(format!("{name}-{port}.log")),
             port,
             token: token.clone(),
             child: None,
@@ -51,6 +51,7 @@ impl Daemon {
     pub fn start_with(&mut self, environment: &[(&str, &str)], flags: &[&str]) -> anyhow::Result<()> {
         assert!(self.child.is_none(), "{} runs already", self.name);
         let binary = binary(self.name);
+        std::fs::create_dir_all(self.log.parent().unwrap_or(Path::new("/")))?;
         let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
         let child = Command::new(&binary)
             .arg("--config")
@@ -170,6 +171,14 @@ impl Drop for Daemon {
             drop(child.kill());
             drop(child.wait());
         }
+    }
+}
+
+/// Where the daemons of a directory write: what scripts/test searches afterwards outlives the test.
+pub fn logs_of(directory: &Path) -> PathBuf {
+    match (std::env::var_os("BRIDGE_TEST_LOGS"), directory.file_name()) {
+        (Some(logs), Some(name)) => Path::new(&logs).join("daemons").join(name),
+        _ => directory.to_owned(),
     }
 }
 

@@ -79,6 +79,11 @@ impl Jaeger {
 
     /// Traces in which this service has a span with that tag.
     pub async fn tagged(&self, service: &str, tag: &str, value: &str) -> Result<Vec<Trace>, String> {
+        read(&self.text(service, tag, value).await?)
+    }
+
+    /// The same as Jaeger tells it, with everything that was ever sent to it.
+    pub async fn text(&self, service: &str, tag: &str, value: &str) -> Result<String, String> {
         let tags = serde_json::json!({ tag: value }).to_string();
         let mut url = url::Url::parse(&format!("{}/api/traces", self.base)).unwrap();
         url.query_pairs_mut()
@@ -90,7 +95,7 @@ impl Jaeger {
     }
 
     pub async fn trace(&self, id: &str) -> Result<Trace, String> {
-        let found = self.ask(&format!("{}/api/traces/{id}", self.base)).await?;
+        let found = read(&self.ask(&format!("{}/api/traces/{id}", self.base)).await?)?;
         found.into_iter().next().ok_or_else(|| format!("no trace {id}"))
     }
 
@@ -113,17 +118,18 @@ impl Jaeger {
         .await
     }
 
-    async fn ask(&self, url: &str) -> Result<Vec<Trace>, String> {
+    async fn ask(&self, url: &str) -> Result<String, String> {
         let answer = self.http.get(url).send().await.map_err(|error| format!("{error:?}"))?;
         let (status, text) = (answer.status(), answer.text().await.map_err(|error| format!("{error:?}"))?);
-        if !status.is_success() {
-            return Err(format!("{status} {text}"));
-        }
-        let read: Answer = serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))?;
-        let mut traces: Vec<Trace> = read.data.into_iter().map(Trace::from).collect();
-        traces.sort_by_key(|trace| trace.spans.first().map(|span| span.start));
-        Ok(traces)
+        if status.is_success() { Ok(text) } else { Err(format!("{status} {text}")) }
     }
+}
+
+fn read(text: &str) -> Result<Vec<Trace>, String> {
+    let read: Answer = serde_json::from_str(text).map_err(|error| format!("{error}: {text}"))?;
+    let mut traces: Vec<Trace> = read.data.into_iter().map(Trace::from).collect();
+    traces.sort_by_key(|trace| trace.spans.first().map(|span| span.start));
+    Ok(traces)
 }
 
 #[derive(Deserialize)]

@@ -14,6 +14,7 @@ pub mod endpoint;
 pub mod jaeger;
 pub mod parts;
 pub mod register;
+pub mod secrets;
 pub mod seed;
 pub mod settings;
 pub mod sql;

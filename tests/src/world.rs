@@ -168,6 +168,7 @@ impl World {
     /// For a world whose executions cannot all be looked at any more.
     pub async fn leave(mut self) -> anyhow::Result<()> {
         self.every_live_execution_has_its_timer().await?;
+        self.nothing_secret_was_written().await?;
         let (publisher, consumer) = (&mut self.publisher, &mut self.consumer);
         tokio::try_join!(leave_politely(publisher), leave_politely(consumer))?;
         self.store.close().await;

@@ -55,6 +55,14 @@ fn list(tenants: &[TenantId]) -> String {
 }
 
 impl Caller {
+    /// Whom a tally counts: an outside issuer as one, whatever it calls its callers.
+    pub fn counted_as(&self) -> &str {
+        match self.kind {
+            CallerKind::Outside => self.subject.split('|').next().unwrap_or_default(),
+            _ => &self.subject,
+        }
+    }
+
     pub fn may(&self, scope: Scope) -> bool {
         self.scopes.contains(scope)
     }

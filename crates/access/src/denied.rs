@@ -9,10 +9,12 @@ pub enum Denied {
     /// up: a configured issuer, a client or key that exists, or `unknown`.
     #[error("the credential is not valid")]
     Invalid { why: &'static str, subject: String },
-    /// Nothing can be said now: the directory was never loaded or not confirmed for too long, or the issuer's keys
-    /// never arrived.
+    /// Nothing can be said now: the directory was never loaded or not confirmed for too long.
     #[error("credentials cannot be checked at present")]
     NotReady,
+    /// The token's issuer is configured, and its keys never arrived.
+    #[error("the issuer's keys have not arrived")]
+    NoKeys,
 }
 
 macro_rules! whys {
@@ -32,6 +34,8 @@ macro_rules! whys {
 whys! {
     Missing => "missing",
     NotReady => "not_ready",
+    /// The issuer's keys were never fetched.
+    NoKeys => "no_keys",
     TooLong => "too_long",
     Malformed => "malformed",
     /// Neither Bearer nor Basic.
@@ -87,6 +91,7 @@ impl From<Refused> for Denied {
         match refused.why {
             Why::Missing => Self::Missing,
             Why::NotReady => Self::NotReady,
+            Why::NoKeys => Self::NoKeys,
             why => Self::Invalid {
                 why: why.as_str(),
                 subject: refused.subject.unwrap_or_else(|| "unknown".to_owned()),

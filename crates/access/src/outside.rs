@@ -139,7 +139,7 @@ impl Outside {
     /// Has the keys fetched and waits for it, unless that was done a moment ago: a flood of made-up kids costs one
     /// fetch per window.
     async fn fetched_again(&self) -> Result<(), Why> {
-        let refused = || if self.keys.load().is_fetched() { Why::Kid } else { Why::NotReady };
+        let refused = || if self.keys.load().is_fetched() { Why::Kid } else { Why::NoKeys };
         let mut rounds = self.round.subscribe();
         let seen = *rounds.borrow_and_update();
         if !seen.running && !self.may_fetch(seen) {

@@ -130,6 +130,7 @@ pub struct Listed {
     pub workflow_id: String,
     pub lane: String,
     pub state: String,
+    pub evidence: Option<String>,
     #[serde(default)]
     pub attempt: u16,
     pub accepted_at: Time,

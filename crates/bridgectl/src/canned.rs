@@ -34,10 +34,15 @@ impl Canned {
         Self { client, asked }
     }
 
-    /// `GET /path?query` of each request, and its body below.
+    /// `GET /path?query` of each request, and its idempotency key and its body below.
     pub fn asked(&self) -> String {
         self.asked.lock().unwrap().join("\n")
     }
+}
+
+fn header(head: &str, name: &str) -> Option<String> {
+    let named = |line: &str| line.to_ascii_lowercase().strip_prefix(&format!("{name}: ")).map(str::to_owned);
+    head.lines().find_map(named)
 }
 
 async fn serve(mut stream: TcpStream, status: u16, body: &str, heard: &Asked) {
@@ -48,9 +53,7 @@ async fn serve(mut stream: TcpStream, status: u16, body: &str, heard: &Asked) {
         }
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let Some((head, _)) = text.split_once("\r\n\r\n") else { continue };
-        let length = head
-            .lines()
-            .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ").map(str::to_owned));
+        let length = header(head, "content-length");
         break (head.to_owned(), length.map_or(0, |length| length.parse::<usize>().unwrap()));
     };
     while bytes.len() < head.len() + 4 + length {
@@ -58,7 +61,8 @@ async fn serve(mut stream: TcpStream, status: u16, body: &str, heard: &Asked) {
     }
     let line = head.lines().next().unwrap().trim_end_matches(" HTTP/1.1").to_owned();
     let body_of_it = String::from_utf8_lossy(&bytes[head.len() + 4..]).into_owned();
-    let lines = std::iter::once(line).chain((length > 0).then(|| format!("  {body_of_it}")));
+    let key = header(&head, "idempotency-key").map(|key| format!("  once: {key}"));
+    let lines = std::iter::once(line).chain(key).chain((length > 0).then(|| format!("  {body_of_it}")));
     heard.lock().unwrap().extend(lines);
     let answer = format!(
         "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",

@@ -120,6 +120,19 @@ impl Client {
         self.with_body(Method::POST, path, query, body).await
     }
 
+    /// Done once, however often it is asked for under this key.
+    pub async fn post_once<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        body: String,
+        key: &str,
+    ) -> Result<Answer<T>, Failure> {
+        let request = self.request(&self.http, Method::POST, path, query)?.timeout(ANSWER_LIMIT);
+        let request = request.header(http::header::CONTENT_TYPE, "application/json");
+        self.send(request.header("idempotency-key", key).body(body)).await
+    }
+
     pub async fn put<T: DeserializeOwned>(
         &self,
         path: &str,

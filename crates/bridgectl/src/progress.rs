@@ -43,17 +43,22 @@ impl Progress {
                 bar.set_length(of);
                 bar.set_position(done);
             }
-            None if self.is_worth_a_line(done) => {
-                self.said.set(done - done % LINE_EVERY);
-                self.said_at.set(Instant::now());
-                eprintln!("{done} of {of} {}, {} s", self.what, self.started.elapsed().as_secs());
+            None => {
+                if let Some(line) = self.line(done, of) {
+                    eprintln!("{line}");
+                }
             }
-            None => {}
         }
     }
 
-    fn is_worth_a_line(&self, done: u64) -> bool {
-        done >= self.said.get() + LINE_EVERY || self.said_at.get().elapsed() >= QUIET_AT_MOST
+    /// When it is worth one.
+    fn line(&self, done: u64, of: u64) -> Option<String> {
+        if done < self.said.get() + LINE_EVERY && self.said_at.get().elapsed() < QUIET_AT_MOST {
+            return None;
+        }
+        self.said.set(done - done % LINE_EVERY);
+        self.said_at.set(Instant::now());
+        Some(format!("{done} of {of} {}, {} s", self.what, self.started.elapsed().as_secs()))
     }
 
     /// A remark that does not tear the bar.
@@ -68,5 +73,33 @@ impl Progress {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn elsewhere_than_on_a_terminal_a_line_is_said_now_and_then() {
+        let progress = Progress::new("tenants", 1000);
+        let mut said = Vec::new();
+        for done in 1..=450 {
+            tokio::time::advance(Duration::from_millis(10)).await;
+            said.extend(progress.line(done, 1000));
+        }
+        assert_eq!(
+            said,
+            [
+                "100 of 1000 tenants, 1 s",
+                "200 of 1000 tenants, 2 s",
+                "300 of 1000 tenants, 3 s",
+                "400 of 1000 tenants, 4 s",
+            ]
+        );
+        // However slowly it goes on, it is seen to live.
+        tokio::time::advance(QUIET_AT_MOST).await;
+        assert_eq!(progress.line(451, 1000).as_deref(), Some("451 of 1000 tenants, 14 s"));
+        assert_eq!(progress.line(452, 1000), None);
     }
 }

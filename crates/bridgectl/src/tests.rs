@@ -234,6 +234,25 @@ async fn an_illegal_act_has_a_code_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_replay_whose_answer_is_lost_can_be_repeated_without_a_second_one() {
+    let published = json!({ "execution_id": ID, "status": "accepted", "tenant_id": "acme", "workflow_id": "w", "lane": "short" });
+    let away = json!({ "detail": "the database is out of reach" });
+    let bridge = Canned::with([(503, away), (200, published)]).await;
+    let (code, what) = said(&bridge, &format!("dlq replay {ID} --tenant acme"), false).await.unwrap_err();
+    let (_, again) = what.split_once("bridgectl ").unwrap();
+    assert!(
+        code == 5 && again.starts_with(&format!("dlq replay {ID} --tenant acme --idempotency-key ")),
+        "{what}"
+    );
+    said(&bridge, again, false).await.unwrap();
+    said(&bridge, &format!("execution replay {ID}"), false).await.unwrap();
+    let asked = bridge.asked();
+    let keys: Vec<&str> = asked.lines().filter_map(|line| line.strip_prefix("  once: ")).collect();
+    assert_eq!(keys.len(), 3);
+    assert!(keys[0] == keys[1] && keys[1] != keys[2], "{asked}");
+}
+
+#[tokio::test]
 async fn a_tenant_that_asks_for_the_status_is_told_its_own() {
     let own = json!({ "tenant_id": "acme", "now": "2026-11-21T12:00:00Z", "live": 2 });
     let bridge = Canned::with([(403, json!({})), (200, own)]).await;

@@ -39,7 +39,7 @@ pub async fn run(works: &Works, job: &Job) -> End {
     record(works, job, &held, settlement).await
 }
 
-/// From here on the attempt is spent: every path ends in a settlement.
+/// From here on the attempt is counted: every path ends in a settlement, and one that sent nothing gives it back.
 async fn use_claim(works: &Works, job: &Job, aim: Aim, slot: Slot, held: &mut Held) -> Settlement {
     let claimed = &held.claimed;
     let (aim, slot) = if claimed.workflow == aim.workflow && claimed.lane == job.lane {
@@ -58,7 +58,7 @@ async fn use_claim(works: &Works, job: &Job, aim: Aim, slot: Slot, held: &mut He
     let attempt = claimed.attempt;
     let callback_url = match held.callback_url(works, job) {
         Ok(url) => url,
-        Err(why) => return unsent(&aim, attempt, why),
+        Err(why) => return unsent(works, "callback", why),
     };
     // Its room in memory is held to the end of the attempt.
     let loaded = match payload::load(works, job, held, &aim).await {
@@ -67,7 +67,7 @@ async fn use_claim(works: &Works, job: &Job, aim: Aim, slot: Slot, held: &mut He
     };
     // Whoever takes over a lapsed lease must not meet a request that was sent within it.
     if held.remaining() < aim.target.timeout {
-        return unsent(&aim, attempt, "the claim took too long");
+        return unsent(works, "lease", "the claim took too long");
     }
     let claimed = &held.claimed;
     let facts = Attempt {
@@ -81,14 +81,14 @@ async fn use_claim(works: &Works, job: &Job, aim: Aim, slot: Slot, held: &mut He
         traceparent: job.traceparent.as_deref().or(claimed.traceparent.as_deref()),
         callback_url: callback_url.as_deref(),
     };
-    if attempt == 1 {
+    if attempt == 1 && !works.hooks.is_canary(&job.tenant) {
         histogram!("bridge_accept_to_fire_seconds", "lane" => claimed.lane.as_str())
             .record(held.waited().as_secs_f64());
     }
     let fired = match Box::pin(works.hooks.fire(&facts, &aim, slot, loaded.bytes)).await {
         Ok(fired) => fired,
         // It came up after the claim.
-        Err(bar) => return unsent(&aim, attempt, &bar.to_string()),
+        Err(bar) => return unsent(works, bar.as_str(), &bar.to_string()),
     };
     hit("consumer.fired");
     let settlement = Settlement::of(&fired, &aim.target, attempt, works.settings.max_result_bytes, jitter());
@@ -98,8 +98,7 @@ async fn use_claim(works: &Works, job: &Job, aim: Aim, slot: Slot, held: &mut He
     }
 }
 
-/// Tried again as after a failure: the claim has counted the attempt.
-fn unsent(aim: &Aim, attempt: u16, why: &str) -> Settlement {
-    let delay = aim.target.retry.delay(attempt, None, jitter());
-    Settlement::retry(&aim.target, attempt, delay, &format!("nothing was sent: {why}"))
+/// A hold, a suspension or a lack of this consumer's is nobody's attempt. As after a parking, the timer brings it again.
+pub fn unsent(works: &Works, why: &'static str, error: &str) -> Settlement {
+    Settlement::unsent(works.settings.slot_wait.mul_f64(0.5 + jitter()), why, error)
 }

@@ -145,6 +145,7 @@ fn works(
             slots: Slots::new(config.slot_limits(), Breakers::new(config.breaker())),
             client: WebhookClient::new(config.webhook_client())?,
             clock: clock.clone(),
+            canary: config.canary_tenant(),
         },
         data_keys: DataKeys::default(),
         store,

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bridge_bus::Delivery;
-use bridge_protocol::{Claims, Rejection};
+use bridge_protocol::{Claims, Lane, Rejection};
 use bridge_service::failpoint::hit;
 use bridge_service::trace;
-use metrics::{counter, gauge};
+use metrics::{counter, gauge, histogram};
 use tokio::sync::mpsc::Receiver;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span, field, info_span};
@@ -33,14 +34,15 @@ pub async fn run(
 /// One message, from the topic to its acknowledgement.
 async fn process(works: &Works, delivery: Delivery) {
     hit("consumer.received");
-    let _in_hand = InHand::new();
-    let end = match verify(works, &delivery) {
-        Err(rejection) => rejected::settle(works, &delivery, rejection).await,
-        Ok(None) => {
+    let (_in_hand, received) = (InHand::new(), Instant::now());
+    let lane = works.names.parse(&delivery.topic).map(|address| address.lane);
+    let end = match lane.map(|lane| verify(works, &delivery, lane)) {
+        None => {
             tracing::error!(topic = %delivery.topic, "a message came from a topic that is no lane's; it is left alone");
             End::Settled
         }
-        Ok(Some(job)) => {
+        Some(Err(rejection)) => rejected::settle(works, &delivery, rejection).await,
+        Some(Ok(job)) => {
             hit("consumer.verified");
             let span = span(works, &job);
             // Boxed: the task is moved around while it is spawned, and an attempt is kilobytes of state.
@@ -55,15 +57,18 @@ async fn process(works: &Works, delivery: Delivery) {
         End::Unrecorded => delivery.nack(),
         End::Leaving => drop(delivery),
     }
+    if let Some(lane) = lane {
+        histogram!("bridge_process_seconds", "lane" => lane.as_str())
+            .record(received.elapsed().as_secs_f64());
+    }
 }
 
-fn verify(works: &Works, delivery: &Delivery) -> Result<Option<Job>, Rejection> {
-    let Some(address) = works.names.parse(&delivery.topic) else { return Ok(None) };
-    counter!("bridge_messages_received_total", "lane" => address.lane.as_str()).increment(1);
+fn verify(works: &Works, delivery: &Delivery, lane: Lane) -> Result<Job, Rejection> {
+    counter!("bridge_messages_received_total", "lane" => lane.as_str()).increment(1);
     let keyring = works.keyring.load();
     let claims: Claims =
         keyring.verify(&delivery.body, &delivery.topic, &works.names, works.hooks.clock.now())?;
-    Ok(Some(Job::new(claims, address.lane, delivery)))
+    Ok(Job::new(claims, lane, delivery))
 }
 
 /// Both parent of and linked to what the publisher sent: one trace for whoever follows the tree, one

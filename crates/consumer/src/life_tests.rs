@@ -136,15 +136,19 @@ async fn what_cannot_be_opened_is_dead_lettered_and_says_why() {
     let moved = world.accept_as(new(), Some(new()), "plain", b"{}", Some(&key)).await;
     let destroyed = world.accept("plain", b"{}", Some(&key)).await;
     let unknown = world.accept("plain", b"{}", Some(&DataKey::new(random(), &[1; 32]))).await;
+    let gone = world.accept("plain", b"{}", None).await;
+    world.sql("DELETE FROM payloads WHERE id = 'ID'", &gone);
     let mut forged = world.accept("plain", b"{}", Some(&key)).await;
     forged.psh = PayloadHash::of(b"another");
 
-    let dead = async |job: &Job, why: &str| {
+    let dead_of = async |job: &Job, reason: Reason, why: &str| {
         let execution = world.deliver(job).await;
         assert_eq!(execution.state, State::DeadLettered, "{execution:?}");
-        assert_eq!(execution.reason.as_deref(), Some(Reason::PayloadUnreadable.as_str()));
+        assert_eq!(execution.reason.as_deref(), Some(reason.as_str()));
         assert!(execution.error.as_deref().unwrap().contains(why), "{execution:?}");
     };
+    let dead = async |job: &Job, why: &str| dead_of(job, Reason::PayloadUnreadable, why).await;
+    dead_of(&gone, Reason::PayloadGone, "row is gone").await;
     dead(&moved, "does not open").await;
     dead(&unknown, "is not known").await;
     dead(&forged, "not the one that was signed").await;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use bridge_fire::{Aim, Settlement, heavy};
 use bridge_protocol::{PayloadHash, Reason};
 use bridge_service::clock::jitter;
-use bridge_store::Payload;
+use bridge_store::{Payload, StoreError};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::attempt::unsent;
 use crate::claim::Held;
 use crate::job::Job;
 use crate::works::Works;
@@ -50,16 +51,14 @@ pub struct Loaded {
 
 pub async fn load(works: &Works, job: &Job, held: &mut Held, aim: &Aim) -> Result<Loaded, Settlement> {
     let attempt = held.claimed.attempt;
-    let later = |why: &str| {
-        Settlement::retry(&aim.target, attempt, aim.target.retry.delay(attempt, None, jitter()), why)
-    };
     let unreadable = |why: &str| Settlement::dead(Reason::PayloadUnreadable, why);
+    let gone = || Settlement::dead(Reason::PayloadGone, GONE);
     let latest = held
         .latest_send(aim.target.timeout)
-        .ok_or_else(|| later("the claim took too long; nothing was sent"))?;
+        .ok_or_else(|| unsent(works, "lease", "the claim took too long"))?;
     let (stored, room) = match std::mem::replace(&mut held.claimed.payload, Payload::Gone) {
         Payload::Here(stored) => (stored, None),
-        Payload::Gone => return Err(unreadable(GONE)),
+        Payload::Gone => return Err(gone()),
         Payload::Large(size) => {
             let work = async {
                 let room = works.large.room(size).await;
@@ -67,9 +66,9 @@ pub async fn load(works: &Works, job: &Job, held: &mut Held, aim: &Aim) -> Resul
             };
             match tokio::time::timeout_at(latest, work).await {
                 Ok((Ok(Some(stored)), room)) => (stored, room),
-                Ok((Ok(None), _)) => return Err(unreadable(GONE)),
-                Ok((Err(error), _)) => return Err(later(&format!("the payload could not be read: {error}"))),
-                Err(_) => return Err(later(FULL)),
+                Ok((Ok(None), _)) => return Err(gone()),
+                Ok((Err(error), _)) => return Err(unread(works, aim, attempt, &error)),
+                Err(_) => return Err(unsent(works, "memory", FULL)),
             }
         }
     };
@@ -82,14 +81,23 @@ pub async fn load(works: &Works, job: &Job, held: &mut Held, aim: &Aim) -> Resul
                 error = &error as &dyn std::error::Error, execution_id = %job.id, tenant_id = %job.tenant,
                 "a sealed payload cannot be opened here; it is tried again"
             );
-            return Err(later(&error.to_string()));
+            return Err(unsent(works, "master_key", &error.to_string()));
         }
-        Err(_) => return Err(later("the payload's data key was not found in time")),
+        Err(_) => return Err(unsent(works, "master_key", "the payload's data key was not found in time")),
     };
     if heavy(bytes.len(), || PayloadHash::of(&bytes)) != job.psh || held.claimed.psh != job.psh {
         return Err(unreadable("the stored payload is not the one that was signed"));
     }
     Ok(Loaded { bytes, _room: room })
+}
+
+/// A database that is away comes back; what it refuses for another reason must not go on for ever.
+fn unread(works: &Works, aim: &Aim, attempt: u16, error: &StoreError) -> Settlement {
+    let text = format!("the payload could not be read: {error}");
+    if error.is_out_of_reach() {
+        return unsent(works, "payload", &text);
+    }
+    Settlement::retry(&aim.target, attempt, aim.target.retry.delay(attempt, None, jitter()), &text)
 }
 
 const GONE: &str = "the payload's row is gone";

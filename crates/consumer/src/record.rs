@@ -17,6 +17,10 @@ use crate::works::Works;
 pub async fn record(works: &Works, job: &Job, held: &Held, settlement: Settlement) -> End {
     let attempt = held.claimed.attempt;
     let (lane, state, reason) = labels(held, &settlement);
+    let unsent = match settlement.next {
+        Next::Unsent { why, .. } => Some(why),
+        _ => None,
+    };
     let (may_repeat, ended) = (settlement.may_repeat, end(held, &settlement));
     log(job, held, state, reason, &settlement);
     let settlement = seal(works, job, settlement);
@@ -24,9 +28,14 @@ pub async fn record(works: &Works, job: &Job, held: &Held, settlement: Settlemen
     match settlement.write(&works.store, fence, works.settings.write_patience).await {
         Ok(Finished::Done) => {
             hit("consumer.finished");
-            counter!("bridge_attempts_total", "lane" => lane, "state" => state, "reason" => reason)
-                .increment(1);
-            ended.iter().for_each(Ended::count);
+            match unsent {
+                Some(why) => counter!("bridge_parks_total", "reason" => why).increment(1),
+                None => {
+                    let attempts = counter!("bridge_attempts_total", "lane" => lane, "state" => state, "reason" => reason);
+                    attempts.increment(1);
+                }
+            }
+            ended.iter().filter(|_| !works.hooks.is_canary(&job.tenant)).for_each(Ended::count);
             if may_repeat {
                 counter!("bridge_attempts_repeated_unknown_total").increment(1);
             }
@@ -95,6 +104,8 @@ fn labels(held: &Held, settlement: &Settlement) -> (&'static str, &'static str, 
     let (state, reason) = match &settlement.next {
         Next::Retry(_) => ("retrying", "none"),
         Next::Wait(_) => ("waiting", "none"),
+        Next::Unsent { why, .. } if held.claimed.attempt > 1 => ("retrying", *why),
+        Next::Unsent { why, .. } => ("accepted", *why),
         // n8n only said that it began: shown and counted apart.
         Next::End(Ending::Succeeded { evidence: Evidence::Started, .. }) => ("succeeded", "started"),
         Next::End(Ending::Succeeded { .. }) => ("succeeded", "response"),
@@ -121,6 +132,10 @@ fn log(job: &Job, held: &Held, state: &str, reason: &str, settlement: &Settlemen
             target: STEPS, step = "waiting", %execution_id, %tenant_id, trace_id, %workflow_id, lane, attempt, message_id,
             state, status, took_ms, within_s = within.as_secs(), "the workflow has begun; its callback is waited for"
         ),
+        Next::Unsent { after, .. } => tracing::info!(
+            %execution_id, %tenant_id, %workflow_id, lane, attempt, message_id, error, after_ms = after.as_millis() as u64,
+            "nothing was sent; the attempt is given back"
+        ),
         Next::Retry(after) => {
             tracing::info!(
                 target: STEPS, step = "retrying", %execution_id, %tenant_id, trace_id, %workflow_id, lane, attempt,
@@ -145,14 +160,14 @@ fn on_span(state: &str, reason: &str, settlement: &Settlement) {
         (Next::Retry(_), Some(_)) => trace::failed(&span, "unexpected_answer"),
         (Next::Retry(_), None) => trace::failed(&span, "no_answer"),
         (Next::End(Ending::Failed { .. } | Ending::DeadLettered(_)), _) => trace::failed(&span, reason),
-        (Next::End(Ending::Succeeded { .. }) | Next::Wait(_), _) => {}
+        (Next::End(Ending::Succeeded { .. }) | Next::Wait(_) | Next::Unsent { .. }, _) => {}
     }
 }
 
 /// The end that a settlement writes, if it is one.
 fn end(held: &Held, settlement: &Settlement) -> Option<Ended> {
     let (state, reason, evidence) = match &settlement.next {
-        Next::Retry(_) | Next::Wait(_) => return None,
+        Next::Retry(_) | Next::Wait(_) | Next::Unsent { .. } => return None,
         Next::End(Ending::Succeeded { evidence, .. }) => (State::Succeeded, None, Some(*evidence)),
         Next::End(Ending::Failed { reason, .. }) => (State::Failed, Some(*reason), None),
         Next::End(Ending::DeadLettered(reason)) => (State::DeadLettered, Some(*reason), None),

@@ -5,11 +5,14 @@ use std::time::Duration;
 use bridge_fire::{Aim, Bar, Settlement};
 use bridge_protocol::WorkflowId;
 use bridge_service::clock::jitter;
+use bridge_service::steps::STEPS;
+use bridge_service::trace;
 use bridge_store::{Finished, Reschedule, Why};
 use bridge_webhook::{NoSlotReason, Slot};
 use metrics::counter;
 use tokio::time::Instant;
 
+use crate::attempt::unsent;
 use crate::claim::Held;
 use crate::job::{End, Job};
 use crate::record::unwritten;
@@ -94,6 +97,12 @@ fn say(works: &Works, job: &Job, aim: &Aim, found: &Bar) {
 /// `longest`.
 async fn park(works: &Works, job: &Job, after: Duration, longest: Duration, why: &'static str) -> End {
     counter!("bridge_parks_total", "reason" => why).increment(1);
+    // Debug: what is held is put off again and again.
+    tracing::debug!(
+        target: STEPS, step = "parked", execution_id = %job.id, tenant_id = %job.tenant,
+        trace_id = job.traceparent.as_deref().and_then(trace::trace_id), lane = job.lane.as_str(), attempt = job.attempt,
+        message_id = job.message_id, reason = why, after_ms = after.as_millis() as u64, "put off; no attempt is spent"
+    );
     put_off(works, job, after, longest).await
 }
 
@@ -115,8 +124,8 @@ async fn put_off(works: &Works, job: &Job, after: Duration, longest: Duration) -
     }
 }
 
-/// The claim named another workflow than the message's property did. Its attempt is spent, so it waits
-/// for the right slot as long as its lease lets it, or is tried again later.
+/// The claim named another workflow than the message's property did. It waits for the right slot as long as its lease
+/// lets it, or gives its attempt back: the next message names the right one.
 pub async fn slot_after_claim(works: &Works, job: &Job, held: &Held) -> Result<(Aim, Slot), Settlement> {
     counter!("bridge_wrong_hints_total").increment(1);
     let claimed = &held.claimed;
@@ -124,27 +133,23 @@ pub async fn slot_after_claim(works: &Works, job: &Job, held: &Held) -> Result<(
     let aim = match aim {
         Ok(aim) => aim,
         Err(error) => {
-            let target = works.hooks.routes.load().target(&job.tenant, &claimed.workflow, claimed.lane);
-            let text = format!("the route's webhook_url is not a URL: {error}");
-            return Err(Settlement::retry(&target, claimed.attempt, works.settings.slot_wait, &text));
+            return Err(unsent(works, "route", &format!("the route's webhook_url is not a URL: {error}")));
         }
     };
-    let delay = works.settings.slot_wait.mul_f64(0.5 + jitter());
-    let later = |after, why: &str| Settlement::retry(&aim.target, claimed.attempt, after, why);
     if let Some(bar) = works.hooks.bar(&job.tenant, &aim) {
-        return Err(later(delay, &bar.to_string()));
+        return Err(unsent(works, bar.as_str(), &bar.to_string()));
     }
     let Some(deadline) = held.latest_send(aim.target.timeout) else {
-        return Err(later(delay, "the lease leaves no time to fire this workflow"));
+        return Err(unsent(works, "lease", "the lease leaves no time to fire this workflow"));
     };
     match works.hooks.slot(&aim, deadline).await {
         Ok(slot) => Ok((aim, slot)),
         Err(none) => {
-            let after = match none.reason {
-                NoSlotReason::Breaker { retry_after } => retry_after,
-                _ => delay,
-            };
-            Err(later(after, &none.to_string()))
+            let (why, error) = (none.reason.as_str(), none.to_string());
+            Err(match none.reason {
+                NoSlotReason::Breaker { retry_after } => Settlement::unsent(retry_after, why, &error),
+                _ => unsent(works, why, &error),
+            })
         }
     }
 }

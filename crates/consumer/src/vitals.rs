@@ -1,5 +1,4 @@
-//! The daemon's own pulse: is Postgres there, how old is the oldest due timer, and what the heartbeat says beside the
-//! keys and the directory.
+//! The daemon's own pulse: is Postgres there, and what the heartbeat says beside the keys and the directory.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,15 +6,14 @@ use std::time::Duration;
 
 use bridge_bus::Subscriptions;
 use bridge_service::health::{HealthSlot, Status};
+use bridge_service::measures;
 use bridge_webhook::BreakerState;
-use metrics::gauge;
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::works::Works;
 
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-const LOOK_LIMIT: Duration = Duration::from_secs(15);
 /// Breakers named in the heartbeat.
 const BREAKERS_SHOWN: usize = 50;
 const HOLDS_SHOWN: usize = 50;
@@ -26,23 +24,18 @@ pub async fn run(works: Arc<Works>, postgres: HealthSlot) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        gauge!("bridge_breakers_open").set(works.hooks.slots.breakers().open_count() as f64);
-        gauge!("bridge_global_slots_free").set(works.hooks.slots.free() as f64);
-        match timeout(LOOK_LIMIT, works.store.pulse()).await {
-            Ok(Ok(pulse)) => {
-                // A dead publisher shows here: nobody rings the timers.
-                let oldest = pulse.oldest_due.and_then(|due| (pulse.now - due).to_std().ok());
-                gauge!("bridge_oldest_due_timer_seconds").set(oldest.unwrap_or_default().as_secs_f64());
+        works.hooks.show();
+        match measures::pulse(&works.store).await {
+            Ok(pulse) => {
                 let standby = if pulse.synchronous_standby { "" } else { "no synchronous standby" };
                 postgres.set(Status::Ok, standby);
             }
-            Ok(Err(error)) => {
+            Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "Postgres is not well");
                 let cause =
                     std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
                 postgres.set(Status::Down, format!("{error}{cause}"));
             }
-            Err(_) => postgres.set(Status::Down, format!("no answer from Postgres within {LOOK_LIMIT:?}")),
         }
     }
 }

@@ -31,6 +31,11 @@ pub enum Next {
     Retry(Duration),
     /// The workflow has begun and reports its result itself, within so long.
     Wait(Duration),
+    /// It was claimed and not sent: the attempt is given back, and taken anew after so long. `why`: the name in metrics.
+    Unsent {
+        after: Duration,
+        why: &'static str,
+    },
 }
 
 /// Which claim it was: only who still holds it writes.
@@ -61,6 +66,11 @@ impl Settlement {
             return Self::dead(Reason::AttemptsExhausted, error);
         }
         Self::new(Next::Retry(after), Some(error))
+    }
+
+    /// Nothing left this process, so that no attempt is spent, not even the last.
+    pub fn unsent(after: Duration, why: &'static str, error: &str) -> Self {
+        Self::new(Next::Unsent { after, why }, Some(&format!("nothing was sent: {error}")))
     }
 
     /// `keep`: how much of a successful answer becomes the result.
@@ -146,7 +156,7 @@ impl Settlement {
     fn result_mut(&mut self) -> Option<&mut Option<ResultBody>> {
         match &mut self.next {
             Next::End(Ending::Succeeded { result, .. } | Ending::Failed { result, .. }) => Some(result),
-            Next::End(Ending::DeadLettered(_)) | Next::Retry(_) | Next::Wait(_) => None,
+            Next::End(Ending::DeadLettered(_)) | Next::Retry(_) | Next::Wait(_) | Next::Unsent { .. } => None,
         }
     }
 
@@ -168,6 +178,10 @@ impl Settlement {
             }
             Next::Retry(after) => {
                 let why = Why::Retry { claim_id, http_status, error };
+                store.reschedule(Reschedule { tenant, id, attempt, after, why }, patience).await
+            }
+            Next::Unsent { after, .. } => {
+                let why = Why::Unsent { claim_id, error };
                 store.reschedule(Reschedule { tenant, id, attempt, after, why }, patience).await
             }
             Next::Wait(after) => {

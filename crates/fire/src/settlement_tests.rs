@@ -17,7 +17,6 @@ pub(crate) fn target(on_unknown: OnUnknown) -> Target {
         credential: None,
         body: BodyShape::Envelope,
         priority: 5,
-        trusted_host: true,
         is_active: true,
     }
 }

@@ -29,11 +29,25 @@ pub struct Webhooks {
     pub slots: Slots,
     pub client: WebhookClient,
     pub clock: SharedClock,
+    /// The canary's tenant, where it flies: what it does is no traffic.
+    pub canary: Option<TenantId>,
 }
 
 impl Webhooks {
     pub fn tenant(&self, id: &TenantId) -> Option<Arc<Tenant>> {
         self.directory.snapshot().tenant(id).cloned()
+    }
+
+    /// Its figures are `bridge_canary_*`. Among those of the traffic its successes would hide the failures of users, and
+    /// its failures would be theirs.
+    pub fn is_canary(&self, id: &TenantId) -> bool {
+        self.canary.as_ref() == Some(id)
+    }
+
+    /// What stands between an execution and its webhook, for metrics.
+    pub fn show(&self) {
+        gauge!("bridge_breakers_open").set(self.slots.breakers().open_count() as f64);
+        gauge!("bridge_global_slots_free").set(self.slots.free() as f64);
     }
 
     /// # Errors
@@ -110,10 +124,12 @@ impl Webhooks {
         gauge!("bridge_webhooks_in_flight").decrement(1.0);
         gauge!("n8n_active_workflows").decrement(1.0);
         let (took, kind) = (begun.elapsed().as_secs_f64(), result.kind());
-        histogram!("bridge_webhook_seconds", "lane" => lane).record(took);
-        histogram!("n8n_request_duration_seconds", "lane" => lane).record(took);
-        counter!("bridge_webhook_requests_total", "lane" => lane, "answer" => kind).increment(1);
-        counter!("n8n_requests_total", "lane" => lane, "status" => kind).increment(1);
+        if !self.is_canary(attempt.tenant) {
+            histogram!("bridge_webhook_seconds", "lane" => lane).record(took);
+            histogram!("n8n_request_duration_seconds", "lane" => lane).record(took);
+            counter!("bridge_webhook_requests_total", "lane" => lane, "answer" => kind).increment(1);
+            counter!("n8n_requests_total", "lane" => lane, "status" => kind).increment(1);
+        }
         match result.status() {
             Some(status) => {
                 span.record("http.response.status_code", i64::from(status));

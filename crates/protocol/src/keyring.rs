@@ -39,6 +39,7 @@ pub(crate) struct Key {
     decoding: DecodingKey,
     /// The first part of every message this key signs, with its dot.
     head: String,
+    created: Option<Time>,
 }
 
 impl Key {
@@ -52,7 +53,11 @@ impl Key {
         // A kid has no character that JSON would escape.
         let header = format!(r#"{{"alg":"{}","kid":"{kid}","typ":"{TYPE}"}}"#, name(algorithm));
         let head = URL_SAFE_NO_PAD.encode(header) + ".";
-        Self { kid: kid.into(), encoding, retired, algorithm, decoding, head }
+        Self { kid: kid.into(), encoding, retired, algorithm, decoding, head, created: None }
+    }
+
+    pub(crate) fn created(self, created: Option<Time>) -> Self {
+        Self { created, ..self }
     }
 
     pub(crate) fn signs_what_it_verifies(&self) -> bool {
@@ -108,6 +113,11 @@ impl Keyring {
 
     pub fn signing_kid(&self) -> Option<&str> {
         self.signing_key().map(|key| key.kid.as_str())
+    }
+
+    /// When the key that signs was made, as the file says it.
+    pub fn signing_since(&self) -> Option<Time> {
+        self.signing_key().and_then(|key| key.created)
     }
 
     /// The keys whose messages are accepted.

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 use serde::Deserialize;
 
+use crate::Time;
 use crate::keyring::Key;
 
 const MIN_SECRET_BYTES: usize = 32;
@@ -43,6 +44,8 @@ struct Entry {
     private_pem: Option<String>,
     #[serde(default)]
     retired: bool,
+    /// When it was made; a copy of the file knows it too.
+    created: Option<toml::value::Datetime>,
 }
 
 /// The keys of a file and the place of the one that signs.
@@ -57,7 +60,7 @@ pub(crate) fn read(text: &str) -> Result<(Vec<Key>, Option<usize>), KeyringError
         if file.keys[..at].iter().any(|other| other.kid == entry.kid) {
             faults.push(format!("kid {:?} is there twice; every key needs its own", entry.kid));
         }
-        match key(entry) {
+        match key(entry).and_then(|key| Ok(key.created(created(entry)?))) {
             Ok(key) => keys.push(key),
             Err(fault) => faults.push(format!("key {:?}: {fault}", entry.kid)),
         }
@@ -101,6 +104,16 @@ fn key(entry: &Entry) -> Result<Key, String> {
         "EdDSA" => key_pair(entry),
         other => Err(format!("alg {other:?} is not supported; use HS256 or EdDSA")),
     }
+}
+
+fn created(entry: &Entry) -> Result<Option<Time>, String> {
+    let Some(written) = &entry.created else { return Ok(None) };
+    let text = written.to_string();
+    // A day alone begins at midnight.
+    let full = if written.time.is_none() { format!("{text}T00:00:00Z") } else { text };
+    let time = full.parse::<Time>();
+    time.map(Some)
+        .map_err(|_| "created is a day or a time with its offset: 2026-11-21, or 2026-11-21T10:00:00Z".into())
 }
 
 fn shared_secret(entry: &Entry) -> Result<Key, String> {

@@ -1,6 +1,7 @@
 //! Where executions go: every tenant's routes and holds, as of one revision.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,8 +28,6 @@ pub struct Target {
     pub body: BodyShape,
     /// Among those that wait for a slot: 9 goes first.
     pub priority: u8,
-    /// One of the operator's own URLs: the guard against private addresses lets it pass.
-    pub trusted_host: bool,
     /// False: a hold, nothing is fired.
     pub is_active: bool,
 }
@@ -223,7 +222,6 @@ impl RouteTable {
             credential: login.cloned(),
             body: route.body,
             priority: route.priority,
-            trusted_host: matches!(named, Named::Override | Named::Operator),
             is_active: route.is_active,
         }
     }
@@ -269,6 +267,29 @@ impl RouteTable {
             return None;
         }
         overrides.get(&override_name(workflow.as_str())).map(String::as_str)
+    }
+
+    /// The tenant's workflows that would get an operator's override if they had a route without a URL of their own: those
+    /// of `ids` whose names come to the same. The first of them, and each other beside it.
+    pub fn overridden_alike<'a>(
+        &self,
+        ids: impl IntoIterator<Item = &'a WorkflowId>,
+    ) -> Vec<(&'a WorkflowId, &'a WorkflowId)> {
+        let mut firsts: HashMap<String, &WorkflowId> = HashMap::new();
+        let overridden = ids.into_iter().filter(|id| self.override_of(id).is_some());
+        let pair = |id: &'a WorkflowId| match firsts.entry(override_name(id.as_str())) {
+            Entry::Occupied(first) => Some((*first.get(), id)),
+            Entry::Vacant(place) => {
+                place.insert(id);
+                None
+            }
+        };
+        overridden.filter_map(pair).collect()
+    }
+
+    /// The tenant's workflows with a route that leaves its URL to others.
+    pub fn without_own_url(&self, tenant: &TenantId) -> impl Iterator<Item = &WorkflowId> {
+        self.routes(tenant).into_iter().flat_map(TenantRoutes::without_own_url)
     }
 
     pub(crate) fn routes(&self, tenant: &TenantId) -> Option<&TenantRoutes> {

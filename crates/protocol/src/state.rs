@@ -54,10 +54,11 @@ impl State {
         use State::*;
         match self {
             Accepted => matches!(next, Running | DeadLettered | Cancelled | Expired),
-            // To itself: another consumer takes over a lapsed lease.
-            Running => {
-                matches!(next, Running | Waiting | Retrying | Succeeded | Failed | DeadLettered | Cancelled)
-            }
+            // To itself: another consumer takes over a lapsed lease. Back to accepted: nothing was sent of the first attempt.
+            Running => matches!(
+                next,
+                Accepted | Running | Waiting | Retrying | Succeeded | Failed | DeadLettered | Cancelled
+            ),
             Waiting => matches!(next, Retrying | Succeeded | Failed | DeadLettered | Cancelled),
             // To succeeded: the callback of an earlier attempt arrives after all.
             Retrying => matches!(next, Running | Succeeded | DeadLettered | Cancelled | Expired),

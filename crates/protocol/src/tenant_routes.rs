@@ -34,12 +34,16 @@ impl TenantRoutes {
             return;
         }
         let mut seen = HashSet::new();
-        let names = self.workflows.iter().filter(|(_, route)| route.webhook_url.is_none());
-        for name in names.map(|(id, _)| override_name(id.as_str())) {
+        let names: Vec<_> = self.without_own_url().map(|id| override_name(id.as_str())).collect();
+        for name in names {
             if overrides.contains_key(&name) && !seen.insert(name.clone()) {
                 self.shared.insert(name);
             }
         }
+    }
+
+    pub fn without_own_url(&self) -> impl Iterator<Item = &WorkflowId> {
+        self.workflows.iter().filter(|(_, route)| route.webhook_url.is_none()).map(|(id, _)| id)
     }
 
     /// Whether another workflow of the tenant would get the same override.

@@ -25,6 +25,12 @@ pub fn check_webhook_url(template: &str) -> Result<(), String> {
     if one.origin() != other.origin() {
         return Err(format!("may hold {PLACEHOLDER} in its path and query only"));
     }
+    if !keeps_its_place(template, &one) {
+        return Err(format!(
+            "may hold {PLACEHOLDER} in its path only as a whole segment, as in /webhook/{PLACEHOLDER}, and nothing that climbs \
+             out of it again"
+        ));
+    }
     if !one.username().is_empty() || one.password().is_some() {
         return Err("must not hold a user name or a password; use a credential".to_owned());
     }
@@ -32,4 +38,25 @@ pub fn check_webhook_url(template: &str) -> Result<(), String> {
         return Err(format!("must be {LONGEST} bytes or less"));
     }
     Ok(())
+}
+
+/// As part of a segment an id could complete what climbs: `.%2{workflow_id}` and the id `e/rest`. A whole segment never
+/// climbs: no id holds an empty one or one of dots.
+fn keeps_its_place(template: &str, with_a: &Url) -> bool {
+    let path = template.split(['?', '#']).next().unwrap_or_default();
+    let whole = |(at, _)| {
+        let after = &path[at + PLACEHOLDER.len()..];
+        path[..at].ends_with('/') && (after.is_empty() || after.starts_with('/'))
+    };
+    if !path.match_indices(PLACEHOLDER).all(whole) {
+        return false;
+    }
+    let Some((before, after)) = path.split_once(PLACEHOLDER) else { return true };
+    let Ok(before) = Url::parse(before) else { return false };
+    // As the URL parser reads both: it takes out dot segments in all their spellings, each with a slash.
+    let slashes = |text: &str| text.matches(['/', '\\']).count();
+    match with_a.path().strip_prefix(before.path()).and_then(|rest| rest.strip_prefix('a')) {
+        Some(rest) => slashes(rest) == slashes(after),
+        None => false,
+    }
 }

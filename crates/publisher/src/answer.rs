@@ -69,15 +69,17 @@ impl Published {
 
     fn accepted(app: &App, candidate: Candidate) -> Self {
         let Candidate { publish, decision, id, .. } = candidate;
-        let span = tracing::Span::current();
-        span.record("execution.id", tracing::field::display(id));
-        span.record("tenant.id", publish.tenant.as_str());
-        span.record("workflow.id", publish.workflow.as_str());
-        span.record("lane", decision.lane.as_str());
-        span.record("attempt", 1);
-        span.record("route.mode", decision.mode.as_str());
-        span.record("route.decided_by", decision.decided_by);
-        span.record("route.reason", decision.reason.as_str());
+        tracing::record_all!(
+            tracing::Span::current(),
+            execution.id = %id,
+            tenant.id = publish.tenant.as_str(),
+            workflow.id = publish.workflow.as_str(),
+            lane = decision.lane.as_str(),
+            attempt = 1,
+            route.mode = decision.mode.as_str(),
+            route.decided_by = decision.decided_by,
+            route.reason = decision.reason.as_str(),
+        );
         Self {
             execution_id: id,
             status: State::Accepted,

@@ -52,6 +52,7 @@ pub struct App {
     pub failed_logins: Throttle,
     /// By tenant.
     pub credential_changes: Throttle,
+    pub route_changes: Throttle,
     pub at_rest: AtRest,
     pub handoff: Handoff,
     /// Fires what does not go through the broker.

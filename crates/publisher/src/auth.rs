@@ -13,7 +13,7 @@ use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use ipnet::IpNet;
 
-use crate::app::AppState;
+use crate::app::{App, AppState};
 use crate::parse::invalid;
 
 /// The caller that the endpoint's need let in.
@@ -41,7 +41,7 @@ pub struct ActsFor(pub TenantId);
 impl FromRequestParts<AppState> for ActsFor {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Problem> {
         let caller = who(parts)?;
         let named = match named_tenant(parts.uri.query().unwrap_or_default()) {
             Some(named) => Some(TenantId::parse(&named).map_err(|error| {
@@ -49,7 +49,7 @@ impl FromRequestParts<AppState> for ActsFor {
             })?),
             None => None,
         };
-        tenant_of(caller, named.as_ref()).map(Self)
+        acts_for(app, caller, named.as_ref()).map(Self)
     }
 }
 
@@ -57,6 +57,15 @@ fn named_tenant(query: &str) -> Option<String> {
     url::form_urlencoded::parse(query.as_bytes())
         .find(|(name, value)| name == "tenant_id" && !value.is_empty())
         .map(|(_, value)| value.into_owned())
+}
+
+/// As [`tenant_of`]; whoever tries another's is counted.
+pub fn acts_for(app: &App, caller: &Caller, named: Option<&TenantId>) -> Result<TenantId, Problem> {
+    tenant_of(caller, named).inspect_err(|problem| {
+        if problem.status() == StatusCode::FORBIDDEN {
+            app.tally.add("login", caller.counted_as(), "foreign_tenant");
+        }
+    })
 }
 
 /// The tenant a caller means. A foreign one gets the same answer whether it exists or not.

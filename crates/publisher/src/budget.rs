@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bridge_service::Problem;
 use http::StatusCode;
+use metrics::gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes are counted in these, because a semaphore counts to 2^32 at most in one step.
@@ -13,6 +14,8 @@ const UNIT: usize = 1024;
 pub struct Budget {
     requests: Arc<Semaphore>,
     units: Arc<Semaphore>,
+    /// How many there are of each.
+    most: (usize, usize),
 }
 
 /// A request's share; given back when it is dropped.
@@ -25,10 +28,23 @@ pub struct Share {
 
 impl Budget {
     pub fn new(requests: usize, bytes: usize) -> Self {
+        let units = bytes.div_ceil(UNIT);
         Self {
             requests: Arc::new(Semaphore::new(requests)),
-            units: Arc::new(Semaphore::new(bytes.div_ceil(UNIT))),
+            units: Arc::new(Semaphore::new(units)),
+            most: (requests, units),
         }
+    }
+
+    /// What is taken of it, and how much there is.
+    pub fn show(&self) {
+        let (requests, units) = self.most;
+        let taken = requests.saturating_sub(self.requests.available_permits());
+        gauge!("bridge_inflight_requests").set(taken as f64);
+        gauge!("bridge_inflight_requests_max").set(requests as f64);
+        let taken = units.saturating_sub(self.units.available_permits());
+        gauge!("bridge_inflight_bytes").set((taken * UNIT) as f64);
+        gauge!("bridge_inflight_bytes_max").set((units * UNIT) as f64);
     }
 
     /// A share for a request of (so far) `bytes`.

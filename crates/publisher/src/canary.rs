@@ -7,12 +7,14 @@ use std::time::Duration;
 use bridge_protocol::{ExecutionId, Lane, PayloadHash, State, TenantId, WorkflowId};
 use bridge_service::Problem;
 use bridge_service::config::Canary;
+use bridge_service::trace;
 use bytes::Bytes;
 use futures::future::join_all;
 use metrics::{counter, gauge, histogram};
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span, field, info_span};
 
 use crate::accept::{self, Candidate, Fate, open_tenant};
 use crate::answer::failed;
@@ -48,7 +50,20 @@ pub async fn run(app: AppState, settings: Canary, stop: CancellationToken) {
 }
 
 async fn fly(app: &AppState, settings: &Canary, tenant: &TenantId, lane: Lane) {
-    let outcome = match round_trip(app, settings, tenant, lane).await {
+    // The root of its trace, as a request is of another's.
+    let span = info_span!(
+        parent: None,
+        "canary",
+        otel.name = format_args!("canary {lane}"),
+        otel.kind = "internal",
+        execution.id = field::Empty,
+        tenant.id = tenant.as_str(),
+        workflow.id = Canary::WORKFLOW,
+        lane = lane.as_str(),
+        error.type = field::Empty,
+        otel.status_code = field::Empty,
+    );
+    let outcome = match round_trip(app, settings, tenant, lane).instrument(span.clone()).await {
         Ok(outcome) => outcome,
         Err(problem) => {
             tracing::warn!(
@@ -59,8 +74,14 @@ async fn fly(app: &AppState, settings: &Canary, tenant: &TenantId, lane: Lane) {
     };
     let label = match outcome {
         Outcome::Anothers => return,
-        Outcome::Failed => "failed",
-        Outcome::Lost => "lost",
+        Outcome::Failed => {
+            trace::failed(&span, "failed");
+            "failed"
+        }
+        Outcome::Lost => {
+            trace::failed(&span, "lost");
+            "lost"
+        }
         Outcome::Ok(took) => {
             histogram!("bridge_canary_seconds", "lane" => lane.as_str()).record(took.as_secs_f64());
             gauge!("bridge_canary_last_success_seconds", "lane" => lane.as_str()).set(now(app));
@@ -82,7 +103,9 @@ async fn round_trip(
     let publish = canary(tenant, lane, round);
     let (share, place) = (app.budget.take(publish.payload.len())?, app.waiters.place()?);
     let begun = Instant::now();
-    let (candidate, fate) = accept::one(app, Candidate::canary(app, publish)?, share).await?;
+    let candidate = Candidate::canary(app, publish)?;
+    Span::current().record("execution.id", field::display(candidate.id));
+    let (candidate, fate) = accept::one(app, candidate, share).await?;
     match fate {
         Fate::New => {}
         Fate::Replayed(_) | Fate::KeyConflict(_) => return Ok(Outcome::Anothers),

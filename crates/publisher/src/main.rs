@@ -22,6 +22,7 @@ mod endpoints;
 mod handoff;
 mod in_flight;
 mod jobs;
+mod keyring_audit;
 mod measures;
 mod members;
 mod native;

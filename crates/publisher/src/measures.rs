@@ -1,20 +1,32 @@
-//! What lives, and how old the oldest is: asked from time to time, so that nobody who scrapes waits for Postgres.
+//! What lives and how old the oldest is, and what is at work here: asked from time to time, so that nobody who scrapes
+//! waits for Postgres.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bridge_protocol::{Lane, State, Time};
 use bridge_service::clock::SharedClock;
-use bridge_service::measures::EVERY;
+use bridge_service::keyring::SharedKeyring;
+use bridge_service::measures::{EVERY, UNKNOWN};
 use bridge_store::{Living, Store};
 use metrics::{counter, gauge};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-const LIMIT: Duration = Duration::from_secs(5);
+use crate::app::AppState;
+use crate::in_flight::InFlight;
 
-/// Until the stop. `keyring`: the file whose key signs.
-pub async fn run(store: Store, keyring: PathBuf, clock: SharedClock, stop: CancellationToken) {
+const LIMIT: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Until the stop. `keyring` with its file: of the key that signs.
+pub async fn run(
+    store: Store,
+    keyring: SharedKeyring,
+    file: PathBuf,
+    clock: SharedClock,
+    stop: CancellationToken,
+) {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
@@ -22,14 +34,48 @@ pub async fn run(store: Store, keyring: PathBuf, clock: SharedClock, stop: Cance
             Ok(living) => show(&living),
             Err(error) => {
                 counter!("bridge_watch_failures_total").increment(1);
+                show_unknown();
                 tracing::debug!(error = &error as &dyn std::error::Error, "what lives could not be counted");
             }
         }
-        let changed = tokio::fs::metadata(&keyring).await.and_then(|metadata| metadata.modified());
-        if let Ok(changed) = changed {
-            let age = (clock.now() - Time::from(changed)).as_seconds_f64();
-            gauge!("bridge_signing_key_age_seconds").set(age.max(0.0));
+        let since = signing_since(&keyring, &file).await;
+        let age = since.map_or(UNKNOWN, |since| (clock.now() - since).as_seconds_f64().max(0.0));
+        gauge!("bridge_signing_key_age_seconds").set(age);
+    }
+}
+
+/// As the key says it; of one that does not, when its file was changed, which a copy or a restore makes young again.
+async fn signing_since(keyring: &SharedKeyring, file: &Path) -> Option<Time> {
+    let said = keyring.load().signing_since();
+    if said.is_some() {
+        return said;
+    }
+    let changed = tokio::fs::metadata(file).await.and_then(|metadata| metadata.modified());
+    changed.ok().map(Time::from)
+}
+
+/// Until the stop: what is in hand in this process, beside how much may be.
+pub async fn at_work(app: AppState, in_flight: InFlight, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        gauge!("bridge_messages_in_flight").set(in_flight.len() as f64);
+        app.budget.show();
+        app.native.hooks.show();
+    }
+}
+
+/// For want of an answer.
+fn show_unknown() {
+    gauge!("bridge_live_executions_capped").set(UNKNOWN);
+    for lane in Lane::ALL.iter().map(|lane| lane.as_str()) {
+        for state in State::ALL.iter().filter(|state| !state.is_terminal()) {
+            gauge!("bridge_live_executions", "lane" => lane, "state" => state.as_str()).set(UNKNOWN);
         }
+        gauge!("bridge_oldest_unclaimed_seconds", "lane" => lane).set(UNKNOWN);
+        gauge!("bridge_oldest_running_seconds", "lane" => lane).set(UNKNOWN);
+        gauge!("n8n_queue_size", "lane" => lane).set(UNKNOWN);
+        gauge!("workflow_active", "lane" => lane).set(UNKNOWN);
     }
 }
 

@@ -4,18 +4,18 @@
 //! The execution is born running with a lease. Whatever happens to this process after that, the execution's timer ends
 //! it as failed with an unknown outcome; so nothing that was accepted is ever without an end.
 
+mod fire;
+mod record;
+
 use std::time::Duration;
 
-use bridge_fire::{Aim, Attempt, Fence, Next, Settlement, Webhooks};
-use bridge_protocol::{ExecutionId, Reason, State, TenantId};
+use bridge_fire::{Aim, Webhooks};
+use bridge_protocol::{Reason, State, TenantId};
 use bridge_service::Problem;
 use bridge_service::clock::entropy;
 use bridge_service::failpoint::hit;
-use bridge_service::steps::STEPS;
-use bridge_service::trace;
-use bridge_store::{Ended, Ending, Finished, NativeClaim, ResultBody};
-use bridge_webhook::{FireResult, Slot};
-use bytes::Bytes;
+use bridge_store::NativeClaim;
+use bridge_webhook::Slot;
 use http::StatusCode;
 use rand::Rng;
 use tokio::time::Instant;
@@ -24,17 +24,16 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use self::fire::fire;
+use self::record::record;
 use crate::accept::{self, Candidate, Fate, refused};
 use crate::answer::Published;
 use crate::app::{App, AppState};
 use crate::budget::Share;
-use crate::results::{self, Outcome};
+use crate::results::Outcome;
 use crate::routes::publish::waited;
 use crate::sealing::seal;
 use crate::waiters::Place;
-
-/// How long an end is written at least, however late it is.
-const LAST_WORD: Duration = Duration::from_secs(1);
 
 pub struct Native {
     pub hooks: Webhooks,
@@ -175,175 +174,6 @@ async fn run(app: &App, mut candidate: Candidate, ready: Ready, mut share: Share
     Ok((candidate, fate, Some(fired)))
 }
 
-async fn fire(
-    app: &App,
-    candidate: &Candidate,
-    ready: Ready,
-    payload: Bytes,
-    lease_ends: Instant,
-) -> Settlement {
-    let Ready { aim, slot } = ready;
-    // Its timer must not end it while a request is under way that was sent within the lease.
-    if lease_ends.saturating_duration_since(Instant::now()) < aim.target.timeout {
-        return Settlement::failed(Reason::AttemptsExhausted, "accepting it took too long; nothing was sent");
-    }
-    let hard = &app.native.hard;
-    if hard.is_cancelled() {
-        return Settlement::failed(
-            Reason::AttemptsExhausted,
-            "nothing was sent: the publisher was asked to leave",
-        );
-    }
-    let publish = &candidate.publish;
-    let attempt = Attempt {
-        tenant: &publish.tenant,
-        execution: candidate.id,
-        workflow: &publish.workflow,
-        lane: candidate.decision.lane,
-        attempt: 1,
-        accepted_at: app.clock.now(),
-        metadata: publish.metadata.as_deref(),
-        traceparent: candidate.traceparent(),
-        callback_url: None,
-    };
-    let answered = Box::pin(app.native.hooks.fire(&attempt, &aim, slot, payload));
-    let Some(answered) = hard.run_until_cancelled(answered).await else {
-        return Settlement::failed(Reason::UnknownOutcome, CUT);
-    };
-    match answered {
-        Ok(fired) => with_answer(Settlement::once(&fired, &aim.target, app.limits.result_bytes), fired, app),
-        Err(bar) => Settlement::failed(Reason::AttemptsExhausted, &format!("nothing was sent: {bar}")),
-    }
-}
-
-/// The caller's is the webhook's answer, also when it is a refusal.
-fn with_answer(mut settlement: Settlement, fired: FireResult, app: &App) -> Settlement {
-    if let Next::End(Ending::Failed { result: result @ None, .. }) = &mut settlement.next
-        && let FireResult::Answered(answer) = fired
-        && !answer.body.is_empty()
-    {
-        let kept = answer.body.len().min(app.limits.result_bytes);
-        *result = Some(ResultBody {
-            content_type: answer.content_type,
-            truncated: answer.truncated || kept < answer.body.len(),
-            body: answer.body.slice(..kept),
-            data_key: None,
-        });
-    }
-    settlement
-}
-
-/// The end is written; who reads the answer here has it in any case.
-async fn record(
-    app: &App,
-    candidate: &Candidate,
-    claim_id: Uuid,
-    mut settlement: Settlement,
-    (begun, lease_ends): (Instant, Instant),
-) -> Result<Fired, Problem> {
-    let (id, tenant) = (candidate.id, &candidate.publish.tenant);
-    let mut fired = Fired { outcome: outcome(app, &settlement), warning: None };
-    if let Some(result) = result_of(&mut settlement) {
-        fired.outcome.put(&result.body, result.content_type.clone(), result.truncated);
-        match results::at_rest(app, tenant, id, result.clone()).await {
-            Ok(sealed) => *result = sealed,
-            Err(problem) => {
-                // The end counts more than its result; in the clear it is never stored.
-                forget_result(&mut settlement);
-                fired.warning = Some(format!("the result is not kept: {}", problem.detail()));
-            }
-        }
-    }
-    let state = fired.outcome.state;
-    let reason = fired.outcome.reason.clone().unwrap_or_default();
-    tracing::info!(
-        target: STEPS, step = "ended", execution_id = %id, tenant_id = tenant.as_str(),
-        trace_id = candidate.traceparent().and_then(trace::trace_id), workflow_id = candidate.publish.workflow.as_str(),
-        lane = candidate.decision.lane.as_str(), attempt = 1, state = state.as_str(), reason, status = fired.outcome.http_status, error = fired.outcome.error.as_deref(), "native execution ended"
-    );
-    let (lane, evidence) = (candidate.decision.lane, fired.outcome.evidence);
-    let ended = Ended { lane, state, reason: bad_end(&settlement), evidence, took: begun.elapsed() };
-    let fence = Fence { tenant: tenant.clone(), id, attempt: 1, claim_id };
-    // Beyond the lease the timer has the word, and whoever leaves has no more time.
-    let left = match app.native.hard.is_cancelled() {
-        true => Duration::ZERO,
-        false => lease_ends.saturating_duration_since(Instant::now()),
-    };
-    let patience = app.native.write_patience.min(left.max(LAST_WORD));
-    match settlement.write(&app.store, fence, patience).await {
-        Ok(Finished::Done) => {
-            metrics::counter!("bridge_native_total", "outcome" => state.as_str()).increment(1);
-            ended.count();
-            app.waiters.ended(tenant, id);
-        }
-        Ok(Finished::LostFence(now)) => {
-            metrics::counter!("bridge_native_total", "outcome" => "lost").increment(1);
-            tracing::warn!(execution_id = %id, tenant_id = %tenant, state = ?now, "a native execution was ended by somebody else while it was fired");
-            return Err(lost(id, now));
-        }
-        Err(error) => {
-            metrics::counter!("bridge_native_total", "outcome" => "unwritten").increment(1);
-            tracing::error!(
-                error = &error as &dyn std::error::Error, execution_id = %id, tenant_id = %tenant,
-                "the end of a native execution could not be written; its timer ends it with an unknown outcome"
-            );
-            fired.warning = Some(UNWRITTEN.to_owned());
-        }
-    }
-    Ok(fired)
-}
-
-fn bad_end(settlement: &Settlement) -> Option<Reason> {
-    match &settlement.next {
-        Next::End(Ending::Failed { reason, .. } | Ending::DeadLettered(reason)) => Some(*reason),
-        _ => None,
-    }
-}
-
-const CUT: &str =
-    "the publisher was asked to leave, and the webhook had not answered when publisher.drain_ms was over";
-
-const UNWRITTEN: &str = "the webhook answered, but the database did not take its end: it will be shown as failed with \
-                         an unknown outcome";
-
-fn outcome(app: &App, settlement: &Settlement) -> Outcome {
-    let (state, evidence, reason) = match &settlement.next {
-        Next::End(Ending::Succeeded { evidence, .. }) => (State::Succeeded, Some(*evidence), None),
-        Next::End(Ending::Failed { reason, .. }) => (State::Failed, None, Some(*reason)),
-        // Not made by `once` and `failed`.
-        Next::End(Ending::DeadLettered(reason)) => (State::DeadLettered, None, Some(*reason)),
-        _ => (State::Running, None, None),
-    };
-    Outcome {
-        state,
-        evidence,
-        attempt: 1,
-        result: None,
-        content_type: None,
-        encoding: None,
-        truncated: false,
-        error: settlement.error.clone(),
-        reason: reason.map(|reason| reason.as_str().to_owned()),
-        http_status: settlement.http_status,
-        n8n_execution_id: settlement.n8n_execution_id.clone(),
-        finished_at: Some(app.clock.now()),
-    }
-}
-
-fn result_of(settlement: &mut Settlement) -> Option<&mut ResultBody> {
-    match &mut settlement.next {
-        Next::End(Ending::Succeeded { result, .. } | Ending::Failed { result, .. }) => result.as_mut(),
-        _ => None,
-    }
-}
-
-fn forget_result(settlement: &mut Settlement) {
-    if let Next::End(Ending::Succeeded { result, .. } | Ending::Failed { result, .. }) = &mut settlement.next
-    {
-        *result = None;
-    }
-}
-
 /// What a caller of a native route is told when the webhook did not do what was asked.
 fn failure(tenant: &TenantId, published: &Published) -> Option<Problem> {
     let outcome = published.outcome.as_ref().filter(|outcome| outcome.state != State::Succeeded)?;
@@ -366,18 +196,6 @@ fn failure(tenant: &TenantId, published: &Published) -> Option<Problem> {
         Some(status) => problem.with_http_status(status),
         None => problem,
     })
-}
-
-fn lost(id: ExecutionId, state: Option<State>) -> Problem {
-    let name = state.map_or("gone", State::as_str);
-    let detail = format!(
-        "execution {id} was ended as {name} while its webhook was at work; what the workflow did meanwhile is not recorded"
-    );
-    let problem = Problem::new(StatusCode::CONFLICT, "already-ended", "Already ended", detail).about(id);
-    match state {
-        Some(state) => problem.with_state(name, state.allowed()),
-        None => problem,
-    }
 }
 
 fn random_id() -> Uuid {

@@ -25,7 +25,9 @@ use bridge_service::tally::Tally;
 use bridge_service::telemetry::TelemetryGuard;
 use bridge_store::{Store, StoreError};
 use bridge_webhook::{Breakers, Slots, WebhookClient};
+use metrics::gauge;
 use tokio::net::TcpListener;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -38,9 +40,11 @@ use crate::data_keys::{self, AtRest};
 use crate::handoff::Handoff;
 use crate::in_flight::InFlight;
 use crate::jobs;
+use crate::keyring_audit;
 use crate::measures;
 use crate::members::Members;
 use crate::native::Native;
+use crate::observe;
 use crate::outbound::Outbound;
 use crate::relay::{self, Relay, RelayLimits};
 use crate::waiters::Waiters;
@@ -51,6 +55,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
     let Started { config, lifecycle, telemetry, insecure_dev } = started;
     catalogue::register(By::Publisher);
+    observe::begin();
     let listener = TcpListener::bind(config.publisher.bind)
         .await
         .with_context(|| format!("{} cannot be listened on; change publisher.bind", config.publisher.bind))?;
@@ -79,32 +84,35 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
         clock: clock.clone(),
     });
     let in_flight = InFlight::default();
+    let own_flight = in_flight.clone();
     let on_their_way = TaskTracker::new();
     let routes = routing.table();
 
     let health = Health::default();
     let postgres = health.slot("postgres", Weight::Essential, Some(LOOK_EVERY * 6));
-    health.source("pulsar", Weight::Helpful, move || match producers.is_up() {
+    let broker = producers.clone();
+    health.source("pulsar", Weight::Helpful, move || match broker.is_up() {
         true => Reading::now(Status::Ok, ""),
         false => Reading::now(Status::Down, "executions are accepted and published when it is back"),
     });
-    lifecycle.spawn(watch(store.clone(), postgres, in_flight.clone(), lifecycle.soft.clone()));
+    lifecycle.spawn(watch(store.clone(), postgres, lifecycle.soft.clone()));
     lifecycle.spawn(keys.clone().watch(lifecycle.soft.clone()));
-    let kids = keyring.shared();
+    let (kids, signing) = (keyring.shared(), keyring.shared());
     lifecycle.spawn(heartbeat::run(
         store.clone(),
         "publisher",
         move || kids.load().kids(),
         directory.clone(),
         routing.clone(),
-        move || serde_json::json!({ "signing": keys.kid() }),
+        move || serde_json::json!({ "signing": keys.kid(), "broker_up": producers.is_up() }),
         lifecycle.soft.clone(),
     ));
+    lifecycle.spawn(keyring_audit::run(keyring.shared(), store.clone(), lifecycle.soft.clone()));
     lifecycle.spawn(keyring.watch(lifecycle.soft.clone()));
     let expiries = Expiries::new(config.broker_auth(), config.tls());
     let stop = || lifecycle.soft.clone();
     lifecycle.spawn(bridge_service::measures::run(store.clone(), expiries, clock.clone(), stop()));
-    lifecycle.spawn(measures::run(store.clone(), path.to_owned(), clock.clone(), stop()));
+    lifecycle.spawn(measures::run(store.clone(), signing, path.to_owned(), clock.clone(), stop()));
     let busiest = Busiest::new(config.telemetry.tenants_named);
     lifecycle.spawn(busiest.clone().run(stop()));
     let every = config.auth.directory_poll_ms.get();
@@ -147,6 +155,7 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
             slots: Slots::new(config.slot_limits(), Breakers::new(config.breaker())),
             client,
             clock: clock.clone(),
+            canary: config.canary_tenant(),
         },
         lease_margin: config.consumer.lease_margin_ms.get(),
         write_patience: config.database.write_patience_ms.get(),
@@ -156,7 +165,8 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
         hard: lifecycle.hard.clone(),
     };
     warn_of_a_short_drain(&routes.load(), config.publisher.drain_ms.get());
-    let waiters = Waiters::new(config.publisher.waiters, lifecycle.soft.clone());
+    let waiters =
+        Waiters::new(config.publisher.waiters, config.publisher.result_turn_ms.get(), lifecycle.soft.clone());
     lifecycle.spawn(waiters.clone().run(store.clone()));
 
     let app = Arc::new(App {
@@ -169,6 +179,7 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
         token_requests: Throttle::per_minute(config.auth.token_requests_per_minute),
         failed_logins: Throttle::per_minute(config.auth.token_requests_per_minute),
         credential_changes: Throttle::per_minute(config.publisher.credential_changes_per_minute),
+        route_changes: Throttle::per_minute(config.publisher.route_changes_per_minute),
         at_rest,
         handoff: Handoff::new(outbound, in_flight, config.publisher.handoff, on_their_way.clone()),
         native,
@@ -201,6 +212,8 @@ pub async fn run(started: Started) -> anyhow::Result<TelemetryGuard> {
         header_timeout: config.publisher.header_timeout_ms.get(),
         write_timeout: config.publisher.write_timeout_ms.get(),
     };
+    gauge!("bridge_global_slots").set(config.consumer.global_slots as f64);
+    lifecycle.spawn(measures::at_work(app.clone(), own_flight, lifecycle.soft.clone()));
     lifecycle.spawn(relay::tell(app.clone(), lifecycle.soft.clone()));
     lifecycle.spawn(jobs::run(app.clone(), lifecycle.soft.clone()));
     lifecycle.spawn(canary::run(app.clone(), config.canary.clone(), lifecycle.soft.clone()));
@@ -282,15 +295,15 @@ async fn refuse_a_wrong_setup(store: &Store) -> anyhow::Result<()> {
     }
 }
 
-/// Keeps the state of Postgres and the gauges fresh, so that nobody who asks has to wait.
-async fn watch(store: Store, slot: HealthSlot, in_flight: InFlight, stop: CancellationToken) {
+/// Keeps the state of Postgres fresh, so that nobody who asks has to wait.
+async fn watch(store: Store, slot: HealthSlot, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        metrics::gauge!("bridge_messages_in_flight").set(in_flight.len() as f64);
-        match store.pulse().await {
+        let look = bridge_service::measures::pulse(&store);
+        let Some(pulse) = stop.run_until_cancelled(look).await else { return };
+        match pulse {
             Ok(pulse) => {
-                let overdue = pulse.oldest_due.map_or(0.0, |due| (pulse.now - due).as_seconds_f64().max(0.0));
-                metrics::gauge!("bridge_oldest_due_timer_seconds").set(overdue);
                 let standby = if pulse.synchronous_standby { "with" } else { "without" };
                 slot.set(Status::Ok, format!("{standby} a synchronous standby"));
             }

@@ -19,13 +19,13 @@ const LONGEST: Duration = Duration::from_secs(1);
 const FOR_EACH: Duration = Duration::from_micros(200);
 /// A look may take a twentieth of the time.
 const DUTY: u32 = 20;
+/// But after a slow look nobody is kept without news for longer than this.
+const LONGEST_REST: Duration = Duration::from_secs(5);
 /// Results that are read at once, fewer than the connections for it: thousands that are told of one end come one after
 /// another.
 const READS: usize = 4;
 /// For one look, and for a read.
 const LIMIT: Duration = Duration::from_secs(5);
-/// For the turn to read: as many as may wait can be told at one time, and none of them is to be sent away for it.
-const TURN: Duration = Duration::from_secs(30);
 
 type Key = (TenantId, ExecutionId);
 
@@ -36,6 +36,8 @@ pub struct Waiters {
     places: Arc<Semaphore>,
     limit: usize,
     reads: Arc<Semaphore>,
+    /// How long the turn to read may take.
+    turn: Duration,
     /// Waiting ends with it: a stopping publisher sends its callers away with what is known.
     stop: CancellationToken,
 }
@@ -65,15 +67,17 @@ pub struct Waiter {
 }
 
 impl Waiters {
-    pub fn new(limit: usize, stop: CancellationToken) -> Self {
+    pub fn new(limit: usize, turn: Duration, stop: CancellationToken) -> Self {
         let limit = limit.min(Semaphore::MAX_PERMITS);
         let places = Arc::new(Semaphore::new(limit));
-        Self { bells: Arc::default(), places, limit, reads: Arc::new(Semaphore::new(READS)), stop }
+        Self { bells: Arc::default(), places, limit, reads: Arc::new(Semaphore::new(READS)), turn, stop }
     }
 
     /// Reads a result in its turn, within a limit: a read that never returns must not keep its turn for ever.
     pub async fn in_turn<T>(&self, read: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
-        let Ok(_turn) = tokio::time::timeout(TURN, self.reads.acquire()).await else { return Err(slow()) };
+        let Ok(_turn) = tokio::time::timeout(self.turn, self.reads.acquire()).await else {
+            return Err(slow());
+        };
         tokio::time::timeout(LIMIT, read).await.unwrap_or_else(|_| Err(slow()))
     }
 
@@ -135,7 +139,7 @@ impl Waiters {
 /// How long until the next look.
 fn rest(waiting: usize, took: Duration) -> Duration {
     let count = u32::try_from(waiting).unwrap_or(u32::MAX);
-    FOR_EACH.saturating_mul(count).clamp(SHORTEST, LONGEST).max(took.saturating_mul(DUTY))
+    FOR_EACH.saturating_mul(count).clamp(SHORTEST, LONGEST).max(took.saturating_mul(DUTY)).min(LONGEST_REST)
 }
 
 fn slow() -> Problem {
@@ -223,7 +227,7 @@ mod tests {
     }
 
     fn waiters(limit: usize) -> Waiters {
-        Waiters::new(limit, CancellationToken::new())
+        Waiters::new(limit, LIMIT, CancellationToken::new())
     }
 
     fn soon() -> Instant {
@@ -283,5 +287,6 @@ mod tests {
         assert_eq!(rest(2_500, ms(5)), ms(500));
         assert_eq!(rest(50_000, ms(20)), ms(1000));
         assert_eq!(rest(50_000, ms(200)), ms(4000));
+        assert_eq!(rest(1, LIMIT), LONGEST_REST, "one slow look does not silence all for minutes");
     }
 }

@@ -62,6 +62,11 @@ pub fn waiting_on(execution: &Execution, known: &Known) -> Option<WaitingOn> {
     {
         return waits("retry", due, format!("attempt {} failed; the next one follows", execution.attempt));
     }
+    // A consumer that has lost its topics because the broker is away is not what is missing.
+    if known.members.is_some_and(broker_is_away) {
+        let detail = "the broker is out of reach; it is published when it is back".to_owned();
+        return waits("pulsar", None, detail);
+    }
     let consumers = consumers(known.members);
     if let Some(consumers) = &consumers {
         if consumers.is_empty() {
@@ -82,7 +87,10 @@ pub fn waiting_on(execution: &Execution, known: &Known) -> Option<WaitingOn> {
     }
     let busy = consumers.is_some_and(|all| all.iter().all(|consumer| consumer.detail["slots_free"] == 0));
     if execution.parks > 0 && execution.published_at.is_none() && due.is_some() {
-        let detail = format!("parked {} times: no free slot for its workflow, host or lane", execution.parks);
+        // What was never tried has an error only when it was claimed and not sent.
+        let unsent = execution.error.as_deref().filter(|_| execution.state == State::Accepted);
+        let why = unsent.unwrap_or("no free slot for its workflow, host or lane");
+        let detail = format!("parked {} times: {why}", execution.parks);
         return waits("concurrency", due, detail);
     }
     if busy {
@@ -110,6 +118,13 @@ fn held(
 
 fn consumers(members: Option<&[MemberRow]>) -> Option<Vec<&MemberRow>> {
     Some(members?.iter().filter(|member| member.kind == "consumer").collect())
+}
+
+/// By the word of every publisher that has one.
+fn broker_is_away(members: &[MemberRow]) -> bool {
+    let said = members.iter().filter(|member| member.kind == "publisher");
+    let mut said = said.filter_map(|member| member.detail["broker_up"].as_bool()).peekable();
+    said.peek().is_some() && said.all(|up| !up)
 }
 
 /// Only what it says itself: one that says nothing of its topics is taken to have them.

@@ -22,11 +22,13 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// For one look at the revision and the load that may follow.
-/// Shorter than [`STALE_AFTER`]: one look that hangs does not lead to a stale directory by itself.
-const LOOK_LIMIT: Duration = Duration::from_secs(8);
-/// A snapshot that Postgres has not confirmed for this long may lack a revocation.
-pub const STALE_AFTER: Duration = Duration::from_secs(10);
+/// For one look at the revision. With the poll before it shorter than [`STALE_AFTER`]: one look that hangs does not
+/// lead to a stale directory by itself.
+const LOOK_LIMIT: Duration = Duration::from_secs(2);
+/// For the load that may follow. A directory too large for it would never be read, so it is generous.
+const LOAD_LIMIT: Duration = Duration::from_secs(8);
+/// A snapshot that Postgres has not confirmed for this long may lack a revocation, which is promised within 5 s.
+pub const STALE_AFTER: Duration = Duration::from_secs(4);
 /// The revision of a directory that was never read.
 const NEVER: i64 = -1;
 
@@ -126,24 +128,20 @@ impl Directory {
     /// When Postgres does not answer; the old snapshot stays.
     pub async fn refresh(&self) -> Result<bool, StoreError> {
         let began = Instant::now();
-        let look = async {
-            let (loads, ended) = {
-                let looked = self.looked();
-                (looked.loads, looked.next_end.is_some_and(|end| end <= Instant::now()))
-            };
-            let Some(store) = &self.0.store else { return Ok(false) };
-            let revision = store.directory_revision().await?;
-            if revision == self.snapshot().revision && !ended {
-                self.confirm(began);
-                return Ok(false);
-            }
-            let rows = store.directory().await?;
-            let taken = self.take(loads, build::snapshot(rows, &self.0.vault));
-            self.confirm(began);
-            Ok(taken)
+        let (loads, ended) = {
+            let looked = self.looked();
+            (looked.loads, looked.next_end.is_some_and(|end| end <= Instant::now()))
         };
-        let name = "directory";
-        timeout(LOOK_LIMIT, look).await.unwrap_or(Err(StoreError::TimedOut { name, after: LOOK_LIMIT }))
+        let Some(store) = &self.0.store else { return Ok(false) };
+        let revision = within("directory_revision", LOOK_LIMIT, store.directory_revision()).await?;
+        if revision == self.snapshot().revision && !ended {
+            self.confirm(began);
+            return Ok(false);
+        }
+        let rows = within("directory", LOAD_LIMIT, store.directory()).await?;
+        let taken = self.take(loads, build::snapshot(rows, &self.0.vault));
+        self.confirm(began);
+        Ok(taken)
     }
 
     /// Takes a load over unless a newer one came first. A revision may well be lower than the one in force: the
@@ -233,6 +231,14 @@ impl Directory {
     fn looked(&self) -> std::sync::MutexGuard<'_, Looked> {
         self.0.looked.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+async fn within<T>(
+    name: &'static str,
+    limit: Duration,
+    asking: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    timeout(limit, asking).await.unwrap_or(Err(StoreError::TimedOut { name, after: limit }))
 }
 
 #[cfg(test)]

@@ -233,6 +233,31 @@ async fn routes_and_holds_are_heard_of_at_once_and_found_by_a_poll() {
     stop.cancel();
 }
 
+/// As after a restore, or while the connection that tells of changes is down.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_tells_of_is_in_force_a_poll_later() {
+    const EVERY: Duration = Duration::from_secs(1);
+    let ((store, url), stop) = (open_at().await, CancellationToken::new());
+    let (routing, directory) =
+        (routing(&store), Directory::new(store.clone(), Vault::from_text(MASTER).unwrap()));
+    tokio::spawn(routing.clone().watch(directory.clone(), EVERY, stop.clone()));
+    eventually("the first load of routes and directory", async || {
+        routing.is_loaded() && directory.is_loaded()
+    })
+    .await;
+    for _ in 0..2 {
+        let known = routing.revision();
+        let mut psql = Command::new("psql");
+        psql.args(["-qX", "-v", "ON_ERROR_STOP=1", "-d", &url]);
+        psql.args(["-c", "UPDATE routing_revision SET revision = revision + 1"]);
+        assert!(psql.status().unwrap().success());
+        let begun = Instant::now();
+        eventually("the new revision", async || routing.revision() == known + 1).await;
+        assert!(begun.elapsed() < 2 * EVERY, "{:?}", begun.elapsed());
+    }
+    stop.cancel();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_poll_finds_what_nobody_told() {
     let ((store, url), stop) = (open_at().await, CancellationToken::new());

@@ -41,6 +41,9 @@ pub enum AdminError {
     NotFound,
     #[error("{0}")]
     Conflict(String),
+    /// What it is now does not allow that.
+    #[error("{why}")]
+    NotNow { why: String, state: &'static str, allowed: &'static [&'static str] },
 }
 
 /// The outer error is Postgres's and may run the change again; the inner one is the caller's. A body refuses before

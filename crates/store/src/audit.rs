@@ -5,7 +5,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 use crate::admin::Note;
-use crate::{Actor, Store, StoreError, rows};
+use crate::{Actor, Store, StoreError, rows, tx};
 
 #[derive(Clone, Debug, Default)]
 pub struct AuditFilter {
@@ -34,12 +34,12 @@ pub struct AuditRow {
 }
 
 impl Store {
-    /// Oldest first.
+    /// Oldest first. Of a tenant: also what was done to a credential that it shares with others.
     pub async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRow>, StoreError> {
         let named = |source| StoreError::Statement { name: "audit", source };
         let found = sqlx::query!(
             "SELECT id, at, actor, action, tenant_id, target, source, before, after FROM audit_log
-             WHERE ($1::text IS NULL OR tenant_id = $1) AND ($2::text IS NULL OR actor = $2) AND ($3::text IS NULL OR action = $3)
+             WHERE ($1::text IS NULL OR tenant_id = $1 OR before->'tenants' ? $1 OR after->'tenants' ? $1) AND ($2::text IS NULL OR actor = $2) AND ($3::text IS NULL OR action = $3)
                AND id > $4 AND ($5::timestamptz IS NULL OR at >= $5) AND ($6::timestamptz IS NULL OR at < $6)
              ORDER BY id LIMIT $7",
             filter.tenant.as_ref().map(TenantId::as_str),
@@ -86,6 +86,45 @@ impl Store {
         let mut connection = self.pool.acquire().await.map_err(named)?;
         let note = Note { action, tenant, target, before, after };
         write(&mut connection, actor, &[note]).await.map_err(named)
+    }
+
+    /// A change that many notice: whoever comes first writes it down, the others find its new state there. True: it was
+    /// written.
+    pub async fn write_audit_once(
+        &self,
+        actor: &Actor,
+        action: &str,
+        target: &str,
+        before: &Value,
+        after: &Value,
+    ) -> Result<bool, StoreError> {
+        tx::transaction(&self.pool, "write_audit_once", self.transaction_limit(), |connection, _| {
+            Box::pin(async move {
+                sqlx::query!("SELECT revision FROM directory_revision FOR UPDATE")
+                    .fetch_one(&mut *connection)
+                    .await?;
+                let last = sqlx::query_scalar!(
+                    "SELECT after FROM audit_log WHERE action = $1 AND target = $2 ORDER BY id DESC LIMIT 1",
+                    action,
+                    target
+                )
+                .fetch_optional(&mut *connection)
+                .await?;
+                if last.flatten().as_ref() == Some(after) {
+                    return Ok(false);
+                }
+                let note = Note {
+                    action,
+                    tenant: None,
+                    target,
+                    before: Some(before.clone()),
+                    after: Some(after.clone()),
+                };
+                write(connection, actor, &[note]).await?;
+                Ok(true)
+            })
+        })
+        .await
     }
 }
 

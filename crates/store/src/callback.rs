@@ -35,7 +35,7 @@ pub enum Reported {
     /// No such execution, or not the token of that attempt.
     BadToken,
     /// A failure of an attempt that is over; `current` is the one that counts.
-    NotCurrent { current: u16 },
+    NotCurrent { current: u16, state: State },
     /// It ended otherwise.
     Conflict(State),
     /// The webhook's answer completes it.
@@ -62,21 +62,21 @@ pub(crate) fn lock_sql(day: Day) -> String {
 
 pub(crate) fn repeat_sql(day: Day) -> String {
     format!(
-        "SELECT EXISTS (SELECT FROM results_{day} WHERE tenant_id = $1 AND id = $2 AND attempt = $3 AND report_digest = $4)",
+        "SELECT EXISTS (SELECT FROM executions_{day} WHERE tenant_id = $1 AND id = $2 AND report_attempt = $3 AND report_digest = $4)",
         day = day.suffix()
     )
 }
 
-/// A statement of its own behind the lock: it sees the timer that was re-armed while the lock was waited for. A report
-/// without a result leaves an empty body, for its repeat must be known.
+/// A statement of its own behind the lock: it sees the timer that was re-armed while the lock was waited for. What was
+/// reported stands with the execution, for its repeat must be known also when the result is kept no longer.
 pub(crate) fn end_sql(day: Day) -> String {
     format!(
         "WITH u AS (UPDATE executions_{day} SET state = $3, evidence = $4, reason = $5, error = $6, n8n_execution_id = COALESCE($7, n8n_execution_id),
-              lease_until = NULL, finished_at = now()
+              lease_until = NULL, finished_at = now(), report_attempt = $8, report_digest = $13
             WHERE tenant_id = $1 AND id = $2 RETURNING tenant_id, id, due_at, state, on_failure, caused_by),
           d AS (DELETE FROM timers t USING u WHERE t.due_at = u.due_at AND t.tenant_id = u.tenant_id AND t.execution_id = u.id),
-          s AS (INSERT INTO results_{day} (tenant_id, id, attempt, content_type, body, truncated, data_key, report_digest)
-            SELECT tenant_id, id, $8, $9, $10, $11, $12, $13 FROM u ON CONFLICT DO NOTHING),
+          s AS (INSERT INTO results_{day} (tenant_id, id, attempt, content_type, body, truncated, data_key)
+            SELECT tenant_id, id, $8, $9, $10, $11, $12 FROM u WHERE $10::bytea IS NOT NULL ON CONFLICT DO NOTHING),
           {follow_ups}
         SELECT count(*) FROM u",
         day = day.suffix(),
@@ -112,7 +112,7 @@ impl Store {
     }
 
     /// A success of any attempt ends an execution that is running, waiting or retrying; a failure only one whose current
-    /// attempt it is. A result without a body is written as an empty one.
+    /// attempt it is.
     pub async fn report(&self, report: Report) -> Result<Reported, StoreError> {
         let Some(day) = Day::named(report.id) else { return Ok(Reported::BadToken) };
         let report = &report;
@@ -181,7 +181,7 @@ async fn take(
     let over = state == State::Retrying || report.attempt != current;
     if !report.success && over {
         let current = if state == State::Retrying { current.saturating_add(1) } else { current };
-        return Ok((Reported::NotCurrent { current }, None));
+        return Ok((Reported::NotCurrent { current, state }, None));
     }
     let next = if report.success { State::Succeeded } else { State::Failed };
     end(connection, day, tenant, id, next, report).await?;
@@ -214,7 +214,7 @@ async fn end(
         .bind(report.n8n_execution_id.as_deref())
         .bind(report.attempt as i16)
         .bind(result.and_then(|result| result.content_type.as_deref()))
-        .bind(result.map_or(&[] as &[u8], |result| result.body.as_ref()))
+        .bind(result.map(|result| result.body.as_ref()))
         .bind(result.is_some_and(|result| result.truncated))
         .bind(result.and_then(|result| result.data_key))
         .bind(report.report_digest.as_slice())

@@ -17,6 +17,8 @@ pub enum CancelOutcome {
     },
     /// Nothing to cancel.
     Ended(State),
+    /// It lives, but has left the states that were asked for.
+    Spared(State),
 }
 
 /// Runs behind the lock, so that it sees the timer that was re-armed while the lock was waited for.
@@ -30,13 +32,14 @@ pub(crate) fn end_sql(day: Day) -> String {
 }
 
 impl Store {
-    /// Also what is running: whoever fires it finds its fence lost. Who cancelled it, and why, is its error. None: no
-    /// such execution.
+    /// Also what is running: whoever fires it finds its fence lost. Who cancelled it, and why, is its error. `only`: while
+    /// it is in one of these states; empty: in any. None: no such execution.
     pub async fn cancel_one(
         &self,
         actor: &str,
         tenant: &TenantId,
         id: ExecutionId,
+        only: &[State],
         reason: Option<&str>,
     ) -> Result<Option<CancelOutcome>, StoreError> {
         let Some(day) = Day::named(id) else { return Ok(None) };
@@ -49,7 +52,7 @@ impl Store {
         let (error, before) = (error.as_str(), &before);
         let outcome = tx::transaction(&self.pool, "cancel_one", self.transaction_limit(), |connection, _| {
             Box::pin(async move {
-                let outcome = cancel(connection, day, tenant, id, error).await?;
+                let outcome = cancel(connection, day, tenant, id, only, error).await?;
                 let mut before = before.lock().unwrap_or_else(PoisonError::into_inner);
                 Ok(match (outcome, *before) {
                     (Some((CancelOutcome::Ended(State::Cancelled), _)), Some(_)) => *before,
@@ -80,6 +83,7 @@ async fn cancel(
     day: Day,
     tenant: &TenantId,
     id: ExecutionId,
+    only: &[State],
     error: &str,
 ) -> Result<Option<(CancelOutcome, Option<Ended>)>, sqlx::Error> {
     let found = sqlx::query(AssertSqlSafe(lock_sql(day)))
@@ -91,6 +95,9 @@ async fn cancel(
     let from = rows::state(row.try_get("state")?)?;
     if from.is_terminal() {
         return Ok(Some((CancelOutcome::Ended(from), None)));
+    }
+    if !only.is_empty() && !only.contains(&from) {
+        return Ok(Some((CancelOutcome::Spared(from), None)));
     }
     sqlx::query(AssertSqlSafe(end_sql(day)))
         .bind(tenant.as_str())

@@ -34,9 +34,10 @@ pub(crate) fn follow_ups(source: &str) -> String {
 }
 
 /// A closed tenant's would be refused for ever and stand in the others' way; they wait until it is open again. Of each
-/// tenant only the first few: one that cannot be told holds up nobody else.
+/// tenant only the first few, without those that were put off: one that cannot be told holds up nobody else.
 pub(crate) const FOLLOW_UPS: &str = "SELECT e.tenant_id, e.id, e.workflow_id, e.lane, e.state, e.reason, e.error, e.attempt, e.on_failure, e.http_status, e.accepted_at, e.finished_at, e.traceparent
-      FROM (SELECT f.*, row_number() OVER (PARTITION BY f.tenant_id ORDER BY f.execution_id) AS number FROM follow_ups f) f
+      FROM (SELECT f.*, row_number() OVER (PARTITION BY f.tenant_id ORDER BY f.execution_id) AS number FROM follow_ups f
+          WHERE f.not_before IS NULL OR f.not_before <= now()) f
         JOIN tenants t ON t.id = f.tenant_id AND t.state = 0
         JOIN executions e ON e.tenant_id = f.tenant_id AND e.id = f.execution_id
       WHERE e.on_failure IS NOT NULL AND f.number <= 8 ORDER BY f.number, f.tenant_id LIMIT $1";
@@ -68,6 +69,33 @@ impl Store {
         .await
         .map(drop)
         .map_err(|source| StoreError::Statement { name: "followed_up", source })
+    }
+}
+
+/// The first pause of what cannot be told, in seconds; each further one is twice as long, up to the other.
+const PAUSE: f64 = 5.0;
+const LONGEST_PAUSE: f64 = 300.0;
+
+impl Store {
+    /// They cannot be told as the routes stand: tried again later, each time later, as long as their executions are kept.
+    pub async fn put_off_follow_ups(&self, keys: &[(TenantId, ExecutionId)]) -> Result<(), StoreError> {
+        let mut keys: Vec<(&str, Uuid)> = keys.iter().map(|(t, id)| (t.as_str(), id.uuid())).collect();
+        keys.sort_unstable();
+        let (tenants, ids): (Vec<&str>, Vec<Uuid>) = keys.into_iter().unzip();
+        sqlx::query(
+            "UPDATE follow_ups f SET tries = least(f.tries, 1000) + 1,
+                 not_before = now() + make_interval(secs => least($3::float8 * power(2, least(f.tries, 20)), $4::float8))
+               FROM unnest($1::text[], $2::uuid[]) AS r(tenant_id, id)
+              WHERE f.tenant_id = r.tenant_id AND f.execution_id = r.id",
+        )
+        .bind(&tenants)
+        .bind(&ids)
+        .bind(PAUSE)
+        .bind(LONGEST_PAUSE)
+        .execute(&self.batch_pool)
+        .await
+        .map(drop)
+        .map_err(|source| StoreError::Statement { name: "put_off_follow_ups", source })
     }
 }
 

@@ -98,6 +98,16 @@ impl JobState {
         }
     }
 
+    /// What a person may do with it, by the names of the API's routes.
+    pub fn allowed(self) -> &'static [&'static str] {
+        match self {
+            Self::Running => &["pause", "cancel"],
+            Self::Paused => &["resume", "cancel"],
+            Self::Failed => &["resume"],
+            Self::Done | Self::Cancelled => &[],
+        }
+    }
+
     pub fn is_over(self) -> bool {
         matches!(self, Self::Done | Self::Cancelled | Self::Failed)
     }

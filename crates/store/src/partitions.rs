@@ -184,7 +184,8 @@ async fn forget_ended(connection: &mut PgConnection, days: u64) -> Result<(), sq
     Ok(())
 }
 
-/// A bad end that could not be told as long as its execution was kept: its tenant was closed all the time.
+/// A bad end that could not be told as long as its execution was kept: its tenant was closed all the time, or its route
+/// was never corrected.
 async fn forget_follow_ups(connection: &mut PgConnection, oldest: Day) -> Result<(), sqlx::Error> {
     sqlx::query(
         "DELETE FROM follow_ups f WHERE f.execution_id < $1
@@ -196,9 +197,12 @@ async fn forget_follow_ups(connection: &mut PgConnection, oldest: Day) -> Result
     .map(drop)
 }
 
-/// Refusals serve whoever looks into an attack, the use of a day its quota and some reporting after it.
+/// Refusals and rejected messages serve whoever looks into an attack, the use of a day its quota and some reporting after it.
 async fn forget_counts(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query!("DELETE FROM refusals WHERE minute < now() - interval '90 days'")
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query!("DELETE FROM rejected_messages WHERE rejected_at < now() - interval '90 days'")
         .execute(&mut *connection)
         .await?;
     sqlx::query!("DELETE FROM usage WHERE day < current_date - 400").execute(connection).await?;

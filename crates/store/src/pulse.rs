@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bridge_protocol::{Lane, State};
 use sqlx::Row;
-use tokio::time::timeout;
+use sqlx::postgres::PgPool;
+use tokio::time::{Instant, timeout};
 
 use crate::{Store, StoreError, rows};
 
@@ -51,6 +52,8 @@ pub struct PoolUse {
     pub name: &'static str,
     pub idle: u32,
     pub used: u32,
+    /// How many it may have.
+    pub most: u32,
 }
 
 impl Store {
@@ -83,6 +86,29 @@ impl Store {
 
     /// The pools, asking nobody.
     pub fn pools(&self) -> [PoolUse; 5] {
+        self.named_pools().map(|(name, pool)| {
+            let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+            let most = pool.options().get_max_connections();
+            PoolUse { name, idle, used: pool.size().saturating_sub(idle), most }
+        })
+    }
+
+    /// How long whoever needs a connection of each pool waits for it now, up to `limit`. Nobody waits where one is idle or
+    /// may be opened; of the others one connection is asked for and given back.
+    pub async fn pool_waits(&self, limit: Duration) -> [(&'static str, Duration); 5] {
+        let [a, b, c, d, e] = self.named_pools().map(|(name, pool)| async move {
+            let full = pool.num_idle() == 0 && pool.size() >= pool.options().get_max_connections();
+            let begun = Instant::now();
+            if full {
+                // Whether one came or not: the time says it.
+                let _came = timeout(limit, pool.acquire()).await.map(drop);
+            }
+            (name, if full { begun.elapsed() } else { Duration::ZERO })
+        });
+        tokio::join!(a, b, c, d, e).into()
+    }
+
+    fn named_pools(&self) -> [(&'static str, &PgPool); 5] {
         [
             ("main", &self.pool),
             ("batch", &self.batch_pool),
@@ -90,9 +116,5 @@ impl Store {
             ("list", &self.list_pool),
             ("watch", &self.watch_pool),
         ]
-        .map(|(name, pool)| {
-            let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
-            PoolUse { name, idle, used: pool.size().saturating_sub(idle) }
-        })
     }
 }

@@ -277,9 +277,13 @@ async fn remove(
     )
     .fetch_all(&mut *connection)
     .await?;
-    sqlx::query!("UPDATE credentials SET tenants = array_remove(tenants, $1) WHERE $1 = ANY (tenants)", id)
-        .execute(&mut *connection)
-        .await?;
+    // They go on for their other tenants.
+    let shared = sqlx::query_scalar!(
+        "UPDATE credentials SET tenants = array_remove(tenants, $1) WHERE $1 = ANY (tenants) RETURNING id",
+        id
+    )
+    .fetch_all(&mut *connection)
+    .await?;
     sqlx::query!("DELETE FROM webhook_secrets WHERE tenant_id = $1", id).execute(&mut *connection).await?;
     removed.data_keys = sqlx::query!("DELETE FROM data_keys WHERE tenant_id = $1", id)
         .execute(&mut *connection)
@@ -295,7 +299,7 @@ async fn remove(
         action: "tenant.removed",
         tenant: Some(tenant),
         target: id,
-        before: Some(json!({ "credentials": credentials })),
+        before: Some(json!({ "credentials": credentials, "shared_credentials": shared })),
         after: Some(json!(removed)),
     };
     let revision = step(connection, actor, note).await?;

@@ -1,5 +1,5 @@
 //! Reschedule: an execution that stays alive gets a new time. A retry ends an attempt, waiting for a callback keeps it,
-//! parking spends none.
+//! parking spends none, and one that was claimed but not sent is given back.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::batch::Statement;
 use crate::day::Day;
 use crate::error::WriteError;
-use crate::finish::{Finished, present};
+use crate::finish::{Finished, Present, present};
 
 #[derive(Clone, Debug)]
 pub struct Reschedule {
@@ -30,18 +30,23 @@ pub enum Why {
     Wait { claim_id: Uuid, http_status: Option<u16>, n8n_execution_id: Option<String> },
     /// No slot was free; nothing was claimed. Each further parking doubles `after`, up to `longest`.
     Park { longest: Duration },
+    /// Nothing was sent of it: the attempt is given back, as if it had not been claimed. Its callback token was not handed
+    /// out either, so the number may be taken again, by another claim with another token.
+    Unsent { claim_id: Uuid, error: Option<String> },
 }
 
 pub(crate) struct RescheduleStatement;
 
 /// Rows are locked in the order of their keys and the old timer is found by the due_at under that lock. A timer that
 /// the relay re-armed in the same moment is invisible here and stays as an orphan; it rings once and is deleted.
-/// `next`: the state that follows; NULL leaves it as it is, for a parked message has claimed nothing.
+/// `next`: the state that follows; NULL leaves it as it is, for a parked message has claimed nothing. Accepted stands for
+/// where it was before the claim, and what the claim wrote over is taken from the record of the attempt before.
 pub(crate) fn sql(day: Day) -> String {
     format!(
         "WITH r AS (SELECT * FROM unnest($1::text[], $2::uuid[], $3::int2[], $4::uuid[], $5::int8[], $6::int8[], $7::int2[], $8::text[], $9::int2[], $10::text[])
             AS r(tenant_id, id, attempt, claim_id, after_ms, longest_ms, http_status, error, next, n8n_execution_id)),
           o AS MATERIALIZED (SELECT e.tenant_id, e.id, e.due_at, e.claimed_at, e.message_id, e.callback_digest, r.attempt, r.http_status, r.error, r.next, r.n8n_execution_id,
+              CASE WHEN r.next = {ACCEPTED} THEN (SELECT b FROM attempts_{day} b WHERE b.tenant_id = e.tenant_id AND b.id = e.id AND b.attempt = e.attempt - 1) END AS before,
               now() + (CASE WHEN r.next IS NULL THEN least(r.after_ms * power(2, least(e.parks, 20)), r.longest_ms) ELSE r.after_ms END) * interval '1 ms' AS new_due
             FROM r JOIN executions_{day} e ON e.tenant_id = r.tenant_id AND e.id = r.id
             WHERE CASE WHEN r.next IS NULL THEN e.state IN (0, 3) AND e.attempt = r.attempt - 1
@@ -53,10 +58,14 @@ pub(crate) fn sql(day: Day) -> String {
             SELECT tenant_id, id, attempt, claimed_at, now(), http_status, 'retry', error, message_id, callback_digest FROM o WHERE next = {RETRYING} ON CONFLICT DO NOTHING)
         UPDATE executions_{day} e SET due_at = o.new_due, published_at = NULL, publishes = 0,
             lease_until = CASE WHEN o.next = {WAITING} THEN o.new_due END,
-            state = COALESCE(o.next, e.state),
-            parks = CASE WHEN o.next IS NULL THEN least(e.parks, 1000) + 1 ELSE 0 END,
-            finished_at = CASE WHEN o.next = {RETRYING} THEN now() ELSE e.finished_at END,
-            http_status = CASE WHEN o.next IS NULL THEN e.http_status ELSE o.http_status END,
+            state = CASE WHEN o.next = {ACCEPTED} AND e.attempt > 1 THEN {RETRYING} ELSE COALESCE(o.next, e.state) END,
+            attempt = CASE WHEN o.next = {ACCEPTED} THEN e.attempt - 1 ELSE e.attempt END,
+            parks = CASE WHEN o.next IS NULL OR o.next = {ACCEPTED} THEN least(e.parks, 1000) + 1 ELSE 0 END,
+            claimed_at = CASE WHEN o.next = {ACCEPTED} THEN (o.before).claimed_at ELSE e.claimed_at END,
+            message_id = CASE WHEN o.next = {ACCEPTED} THEN (o.before).message_id ELSE e.message_id END,
+            callback_digest = CASE WHEN o.next = {ACCEPTED} THEN (o.before).callback_digest ELSE e.callback_digest END,
+            finished_at = CASE o.next WHEN {RETRYING} THEN now() WHEN {ACCEPTED} THEN (o.before).finished_at ELSE e.finished_at END,
+            http_status = CASE WHEN o.next IS NULL THEN e.http_status WHEN o.next = {ACCEPTED} THEN (o.before).http_status ELSE o.http_status END,
             error = CASE WHEN o.next IS NULL THEN e.error ELSE o.error END,
             n8n_execution_id = COALESCE(o.n8n_execution_id, e.n8n_execution_id)
           FROM o WHERE e.tenant_id = o.tenant_id AND e.id = o.id RETURNING e.tenant_id, e.id",
@@ -64,6 +73,7 @@ pub(crate) fn sql(day: Day) -> String {
     )
 }
 
+const ACCEPTED: i16 = State::Accepted.code();
 const WAITING: i16 = State::Waiting.code();
 const RETRYING: i16 = State::Retrying.code();
 
@@ -114,14 +124,7 @@ impl Statement for RescheduleStatement {
                 }
                 match seen.get(&key) {
                     // Its own earlier run, whose answer was lost.
-                    Some(now)
-                        if row.why.claim_id().is_some()
-                            && now.claim_id == row.why.claim_id()
-                            && now.attempt == row.attempt
-                            && Some(now.state) == row.why.next() =>
-                    {
-                        Finished::Done
-                    }
+                    Some(now) if row.is_done(now) => Finished::Done,
                     now => Finished::LostFence(now.map(|now| now.state)),
                 }
             })
@@ -133,26 +136,42 @@ impl Statement for RescheduleStatement {
     }
 }
 
+impl Reschedule {
+    /// Whether the execution looks as this very move leaves it.
+    fn is_done(&self, now: &Present) -> bool {
+        let Some(claim_id) = self.why.claim_id() else { return false };
+        let (attempt, state) = match &self.why {
+            Why::Unsent { .. } if self.attempt > 1 => (self.attempt - 1, Some(State::Retrying)),
+            Why::Unsent { .. } => (0, Some(State::Accepted)),
+            why => (self.attempt, why.next()),
+        };
+        now.claim_id == Some(claim_id) && now.attempt == attempt && Some(now.state) == state
+    }
+}
+
 impl Why {
     /// The state that follows; None leaves it as it is.
     fn next(&self) -> Option<State> {
         match self {
             Self::Retry { .. } => Some(State::Retrying),
             Self::Wait { .. } => Some(State::Waiting),
+            Self::Unsent { .. } => Some(State::Accepted),
             Self::Park { .. } => None,
         }
     }
 
     fn claim_id(&self) -> Option<Uuid> {
         match self {
-            Self::Retry { claim_id, .. } | Self::Wait { claim_id, .. } => Some(*claim_id),
+            Self::Retry { claim_id, .. } | Self::Wait { claim_id, .. } | Self::Unsent { claim_id, .. } => {
+                Some(*claim_id)
+            }
             Self::Park { .. } => None,
         }
     }
 
     fn longest(&self) -> Option<Duration> {
         match self {
-            Self::Retry { .. } | Self::Wait { .. } => None,
+            Self::Retry { .. } | Self::Wait { .. } | Self::Unsent { .. } => None,
             Self::Park { longest } => Some(*longest),
         }
     }
@@ -160,13 +179,13 @@ impl Why {
     fn http_status(&self) -> Option<i16> {
         match self {
             Self::Retry { http_status, .. } | Self::Wait { http_status, .. } => http_status.map(|s| s as i16),
-            Self::Park { .. } => None,
+            Self::Park { .. } | Self::Unsent { .. } => None,
         }
     }
 
     fn error(&self) -> Option<&str> {
         match self {
-            Self::Retry { error, .. } => error.as_deref(),
+            Self::Retry { error, .. } | Self::Unsent { error, .. } => error.as_deref(),
             Self::Wait { .. } | Self::Park { .. } => None,
         }
     }
@@ -174,7 +193,7 @@ impl Why {
     fn n8n_execution_id(&self) -> Option<&str> {
         match self {
             Self::Wait { n8n_execution_id, .. } => n8n_execution_id.as_deref(),
-            Self::Retry { .. } | Self::Park { .. } => None,
+            Self::Retry { .. } | Self::Park { .. } | Self::Unsent { .. } => None,
         }
     }
 }

@@ -59,7 +59,7 @@ impl Store {
         let Some(row) = found else { return Ok(None) };
         let state = rows::state(row.state).map_err(named)?;
         let body = match (row.body, row.of_attempt, row.recorded_at) {
-            // A report without a result leaves an empty body, by which its repeat is known.
+            // A report without a result once left an empty body.
             (Some(body), Some(attempt), Some(recorded_at)) if !row.lapsed && !body.is_empty() => {
                 Some(StoredResult {
                     content_type: row.content_type,

@@ -114,14 +114,35 @@ impl Guard {
         Err(Refused::Address { host: url.host_str().unwrap_or_default().to_owned(), address })
     }
 
+    /// Everything that the URL's text says, whether somebody writes it down or it is about to be dialled: of a host that
+    /// the operator named the path, of any other what [`Guard::check_url`] looks at.
+    pub fn check_text(&self, url: &Url) -> Result<(), Refused> {
+        if self.trusts(url) && matches!(url.scheme(), "http" | "https") {
+            return self.check_own(url);
+        }
+        self.check_url(url)
+    }
+
     /// For whoever takes a URL from a tenant: everything that can be known now. What the name leads to
     /// later is checked again whenever it is dialled.
     pub async fn check_written(&self, url: &Url, limit: Duration) -> Result<(), NotWritable> {
-        if self.trusts(url) && matches!(url.scheme(), "http" | "https") {
-            return Ok(self.check_own(url)?);
+        self.check_text(url)?;
+        match self.name_to_look_up(url) {
+            Some(host) => self.check_name(host, limit).await,
+            None => Ok(()),
         }
-        self.check_url(url)?;
-        let Some(Host::Domain(host)) = url.host() else { return Ok(()) };
+    }
+
+    /// What text alone does not judge.
+    pub fn name_to_look_up<'u>(&self, url: &'u Url) -> Option<&'u str> {
+        match url.host() {
+            Some(Host::Domain(host)) if !self.trusts(url) => Some(host),
+            _ => None,
+        }
+    }
+
+    /// Does the name lead to anything that may be dialled?
+    pub async fn check_name(&self, host: &str, limit: Duration) -> Result<(), NotWritable> {
         let unknown = |source| NotWritable::Unknown { host: host.to_owned(), source };
         let name: Name = host.parse().map_err(|error| unknown(Box::new(error) as _))?;
         let found = tokio::time::timeout(limit, self.names.resolve(name)).await;
@@ -134,9 +155,12 @@ impl Guard {
         Ok(())
     }
 
+    /// By host and port, as trust is: another scheme leads to the same listener.
     fn check_own(&self, url: &Url) -> Result<(), Refused> {
-        let own: Vec<&Url> = self.own.iter().filter(|own| own.origin() == url.origin()).collect();
-        if own.is_empty() || own.iter().any(|own| url.path().starts_with(own.path())) {
+        let place = |url: &Url| (url.host_str().map(str::to_owned), url.port_or_known_default());
+        let asked = place(url);
+        let own: Vec<&Url> = self.own.iter().filter(|own| place(own) == asked).collect();
+        if own.is_empty() || own.iter().any(|own| is_below(url.path(), own.path())) {
             return Ok(());
         }
         let may: Vec<&str> = own.iter().map(|own| own.path()).collect();
@@ -192,6 +216,14 @@ impl Resolve for SystemNames {
             Ok(Box::new(found.into_iter()) as Addrs)
         })
     }
+}
+
+/// A proxy may read an encoded slash as one, and climb by what stands between two of them.
+fn is_below(path: &str, own: &str) -> bool {
+    let Some(rest) = path.strip_prefix(own) else { return false };
+    let whole = own.ends_with('/') || rest.is_empty() || rest.starts_with('/');
+    let rest = rest.to_ascii_lowercase();
+    whole && !["%2f", "%5c"].iter().any(|slash| rest.contains(slash))
 }
 
 fn without_secrets(url: &Url) -> String {

@@ -142,3 +142,56 @@ fn trust_is_not_lent_by_what_only_looks_like_the_host() {
     assert!(guard.trusts(&"http://[fd00::5]:5678/x".parse().unwrap()));
     assert!(guard.trusts(&"http://0xa000005:5678/x".parse().unwrap()), "it is the same address");
 }
+
+fn own(trusted: &[&str], own: &[&str]) -> Guard {
+    guard(&[], trusted).with_own(own.iter().map(|url| url.parse().unwrap()).collect())
+}
+
+fn is_refused_path(guard: &Guard, url: &str) -> bool {
+    matches!(guard.check_text(&url.parse().unwrap()), Err(Refused::Path { .. }))
+}
+
+#[test]
+fn of_the_operators_own_hosts_only_what_lies_below_his_urls_is_taken() {
+    let guard = own(
+        &["n8n:5678", "n8n:443", "10.0.0.5"],
+        &["http://n8n:5678/webhook/", "http://n8n:5678/special/hook", "https://n8n/webhook/"],
+    );
+    for taken in [
+        "http://n8n:5678/webhook/a",
+        "http://n8n:5678/webhook/a/b?rest=/rest/",
+        "http://N8N:5678/x/../webhook/a",
+        "http://n8n:5678/special/hook",
+        "https://n8n/webhook/a",
+        // Another scheme is the same listener; whether it answers is another matter.
+        "http://n8n:443/webhook/a",
+        // A host of which the operator says nothing but that it may be anywhere.
+        "http://10.0.0.5/rest/anything",
+    ] {
+        assert_eq!(guard.check_text(&taken.parse().unwrap()), Ok(()), "{taken}");
+    }
+    for refused in [
+        "http://n8n:5678/",
+        "http://n8n:5678/rest/workflows",
+        "http://n8n:5678/webhook",
+        "http://n8n:5678/webhook/../rest/workflows",
+        "http://n8n:5678/webhook/.%2e/rest/workflows",
+        "http://n8n:5678/webhook/%2E%2E/rest/workflows",
+        "http://n8n:5678/webhook\\..\\rest",
+        "http://n8n:5678/webhook/..%2frest",
+        "http://n8n:5678/webhook/..%5Crest",
+        "http://n8n:5678/special/other",
+        "http://n8n:5678/special/hooks",
+        "http://n8n:443/rest/workflows",
+        "https://n8n:5678/rest/workflows",
+    ] {
+        assert!(is_refused_path(&guard, refused), "{refused}");
+    }
+}
+
+#[test]
+fn the_refusal_of_a_path_says_what_may_be_named() {
+    let guard = own(&["n8n:5678"], &["http://n8n:5678/webhook/", "http://n8n:5678/special"]);
+    let refused = guard.check_text(&"http://n8n:5678/rest/x".parse().unwrap()).unwrap_err();
+    assert!(refused.to_string().contains("/webhook/ or /special"), "{refused}");
+}

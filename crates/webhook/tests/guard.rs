@@ -218,6 +218,26 @@ async fn the_operators_own_host_stays_reachable_although_it_is_private() {
 }
 
 #[tokio::test]
+async fn more_of_the_operators_own_host_is_neither_written_down_nor_dialled() {
+    let n8n = Counting::at(INNER, 0).await;
+    let names = Names::of([("n8n.internal", &[&[INNER]])]);
+    let own = |path: &str| format!("http://n8n.internal:{}{path}", n8n.port);
+    let guard = guard(&[], &[format!("n8n.internal:{}", n8n.port)], names)
+        .with_own(vec![own("/webhook/").parse().unwrap()]);
+    // As a route would say that is older than the rule.
+    let client = client(guard.clone());
+    for path in ["/rest/workflows", "/webhook/.%2e/rest/workflows", "/webhook"] {
+        let written = guard.check_written(&own(path).parse().unwrap(), LIMIT).await;
+        assert!(matches!(written, Err(NotWritable::Refused(Refused::Path { .. }))), "{path}: {written:?}");
+        let result = fire(&client, &own(path)).await;
+        assert!(matches!(result, FireResult::Blocked(Refused::Path { .. })), "{path}: {result:?}");
+    }
+    assert_eq!(n8n.requests(), 0);
+    guard.check_written(&own("/webhook/a").parse().unwrap(), LIMIT).await.unwrap();
+    assert_eq!(status(fire(&client, &own("/webhook/a")).await), 200);
+}
+
+#[tokio::test]
 async fn a_connection_that_trust_opened_serves_no_untrusted_url() {
     let n8n = Counting::at(INNER, 0).await;
     let names = Names::of([("n8n.internal", &[&[INNER]])]);

@@ -197,6 +197,7 @@ pub fn why(found: Result<Arc<Caller>, Denied>) -> &'static str {
         Err(Denied::Invalid { why, .. }) => why,
         Err(Denied::Missing) => "missing",
         Err(Denied::NotReady) => "not_ready",
+        Err(Denied::NoKeys) => "no_keys",
         Ok(caller) => panic!("{caller:?} was let in"),
     }
 }

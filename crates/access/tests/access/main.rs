@@ -6,5 +6,4 @@ mod lab;
 mod mutations;
 mod outside;
 mod own_tokens;
-mod real_issuer;
 mod refused;

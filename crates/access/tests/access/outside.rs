@@ -178,7 +178,7 @@ async fn an_issuer_that_is_down_at_the_start_is_tried_again_and_delays_no_other(
         ..config(vec![late.entry(), up.entry()])
     });
     let _running = up.run(&lab).await;
-    assert_eq!(lab.why(&late.token(&lab, "rsa")).await, "not_ready");
+    assert_eq!(lab.why(&late.token(&lab, "rsa")).await, "no_keys");
     lab.bearer(&lab.token(None)).await.unwrap();
     lab.bearer(lab.key.expose()).await.unwrap();
     late.serve(TcpListener::bind(late.url.trim_start_matches("http://")).await.unwrap());
@@ -194,7 +194,7 @@ async fn metadata_of_another_issuer_is_not_believed() {
     let _running = spawn(&lab);
     let claims = but(&issuer.claims(&lab), "iss", json!(format!("{}/", issuer.url)));
     let token = issuer.sign("rsa", &json!({ "alg": "RS256", "kid": "rsa" }), &claims);
-    assert_eq!(lab.why(&token).await, "not_ready");
+    assert_eq!(lab.why(&token).await, "no_keys");
     assert_eq!(issuer.fetches(), 0);
 }
 
@@ -209,7 +209,7 @@ async fn a_redirect_leads_to_no_other_host() {
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
     let lab = Lab::with(config(vec![entry]));
     let _running = spawn(&lab);
-    assert_eq!(lab.why(&issuer.token(&lab, "rsa")).await, "not_ready");
+    assert_eq!(lab.why(&issuer.token(&lab, "rsa")).await, "no_keys");
     assert_eq!(issuer.fetches(), 0);
 }
 

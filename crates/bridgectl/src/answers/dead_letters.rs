@@ -21,6 +21,8 @@ pub struct DeadLetter {
     #[serde(default)]
     pub attempt: u16,
     pub dead_lettered_at: Time,
+    pub http_status: Option<u16>,
+    pub error: Option<String>,
     pub replayed_as: Option<String>,
     pub discarded: Option<PutAway>,
 }

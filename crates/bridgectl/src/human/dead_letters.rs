@@ -45,6 +45,11 @@ pub fn one(letter: &DeadLetter) -> String {
         attempts => format!(" after {attempts} attempts"),
     };
     fact("reason", Some(format!("{}{attempts}", letter.reason)));
+    fact("error", letter.error.clone());
+    // An error mostly names the status.
+    let unsaid =
+        |status: &u16| !letter.error.as_ref().is_some_and(|error| error.contains(&status.to_string()));
+    fact("answer", letter.http_status.filter(unsaid).map(|status| status.to_string()));
     fact("given up", Some(super::time(letter.dead_lettered_at)));
     fact("replayed", letter.replayed_as.as_ref().map(|by| format!("as {by}")));
     fact(
@@ -78,11 +83,11 @@ mod tests {
 
     const ANSWER: &str = r#"{"dead_letters":[
         {"execution_id":"019aa5c1-0000-7000-8000-000000000003","workflow_id":"broken","lane":"ai","reason":"attempts_exhausted",
-         "attempt":5,"dead_lettered_at":"2026-11-21T07:22:55Z"},
+         "attempt":5,"dead_lettered_at":"2026-11-21T07:22:55Z","http_status":503,"error":"the webhook answered 503"},
         {"execution_id":"019aa5c1-0000-7000-8000-000000000002","workflow_id":"crm/sync","lane":"short","reason":"permanent_answer",
          "attempt":1,"dead_lettered_at":"2026-11-21T07:21:00Z","replayed_as":"019aa5c1-0000-7000-8000-000000000009"},
         {"execution_id":"019aa5c1-0000-7000-8000-000000000001","workflow_id":"crm/sync","lane":"short","reason":"payload_gone",
-         "attempt":1,"dead_lettered_at":"2026-11-21T07:20:00Z","discarded":{"at":"2026-11-21T08:00:00Z",
+         "attempt":1,"dead_lettered_at":"2026-11-21T07:20:00Z","error":"the payload's row is gone","discarded":{"at":"2026-11-21T08:00:00Z",
          "by":"npb_1","note":"the customer called"}}],"next_cursor":"abc"}"#;
 
     #[test]

@@ -46,12 +46,12 @@ pub fn moved(listed: &Listed, at: DateTime<Utc>) -> String {
 }
 
 fn note(listed: &Listed) -> String {
-    match (&listed.reason, &listed.replayed_as) {
-        (Some(reason), Some(by)) => format!("{reason}, replayed as {by}"),
-        (Some(text), None) => text.clone(),
-        (None, Some(by)) => format!("replayed as {by}"),
-        (None, None) => String::new(),
-    }
+    // Where the word alone misleads: nobody knows what came of it.
+    let started = listed.evidence.as_deref() == Some("started");
+    let mut parts: Vec<String> = listed.reason.iter().cloned().collect();
+    parts.extend(started.then(|| "started, outcome unknown".to_owned()));
+    parts.extend(listed.replayed_as.as_ref().map(|by| format!("replayed as {by}")));
+    parts.join(", ")
 }
 
 #[cfg(test)]
@@ -79,7 +79,7 @@ mod tests {
             {"execution_id":"019aa5c1-0000-7000-8000-000000000002","workflow_id":"broken","lane":"ai","state":"dead_lettered",
              "attempt":5,"accepted_at":"2026-11-21T07:22:55.123456Z","reason":"attempts_exhausted"},
             {"execution_id":"019aa5c1-0000-7000-8000-000000000003","workflow_id":"w","lane":"analytics","state":"succeeded",
-             "attempt":1,"accepted_at":"2026-11-21T07:22:55.123456Z"}]"#;
+             "evidence":"started","attempt":1,"accepted_at":"2026-11-21T07:22:55.123456Z"}]"#;
         let listed: Vec<Listed> = serde_json::from_str(answer).unwrap();
         let lines: Vec<_> = listed.iter().map(|one| moved(one, one.accepted_at)).collect();
         insta::assert_snapshot!(lines.join("\n"));

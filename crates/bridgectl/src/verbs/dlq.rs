@@ -4,7 +4,7 @@ use bridge_protocol::{ExecutionId, Lane, Reason, WorkflowId};
 use serde_json::json;
 
 use super::execution::list::Page;
-use super::execution::{self, One};
+use super::execution::{self, Again, One};
 use super::of::Of;
 use crate::answers::dead_letters::{DeadLetter, DeadLetters, Discarded};
 use crate::client::Client;
@@ -17,7 +17,7 @@ pub enum Verb {
     /// One of them: why, and what was done about it
     Show(One),
     /// Publish it again as a new execution; the old one keeps its state. Many: bridgectl replay --state dead_lettered
-    Replay(One),
+    Replay(Again),
     /// Nothing will be done about it: it leaves the list, its note stays
     Discard(Discard),
 }
@@ -83,7 +83,7 @@ pub async fn run(client: &Client, verb: Verb, json: bool) -> Result<String, Fail
             let answer = client.get::<DeadLetter>(&path, &one.of.query()).await?;
             Ok(if json { answer.text } else { human::dead_letters::one(&answer.read) })
         }
-        Verb::Replay(one) => execution::replay(client, &one, json).await,
+        Verb::Replay(again) => execution::replay(client, &again, "dlq", json).await,
         Verb::Discard(Discard { id, note, of }) => {
             let path = format!("/pulsar/dead-letters/{id}/discard");
             let body = json!({ "note": note }).to_string();

@@ -5,6 +5,7 @@ mod tail;
 mod wait;
 
 use bridge_protocol::ExecutionId;
+use bridge_service::clock::{Clock, SystemClock, entropy};
 use serde_json::json;
 use url::Url;
 
@@ -12,7 +13,7 @@ use super::of::Of;
 use super::trace::{Jaeger, link};
 use crate::answers::{Cancelled, Execution};
 use crate::client::Client;
-use crate::{Failure, human};
+use crate::{Exit, Failure, human};
 
 #[derive(clap::Subcommand)]
 pub enum Verb {
@@ -27,7 +28,7 @@ pub enum Verb {
     /// End it; one that is running is ended here, but its workflow may go on
     Cancel(Cancel),
     /// Publish it again as a new execution; the old one keeps its state
-    Replay(One),
+    Replay(Again),
 }
 
 #[derive(clap::Args)]
@@ -35,6 +36,15 @@ pub struct One {
     pub id: ExecutionId,
     #[command(flatten)]
     pub of: Of,
+}
+
+#[derive(clap::Args)]
+pub struct Again {
+    #[command(flatten)]
+    one: One,
+    /// The key of an earlier try whose answer was lost: then it is not replayed a second time
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
 }
 
 #[derive(clap::Args)]
@@ -66,7 +76,7 @@ pub async fn run(client: &Client, verb: Verb, json: bool) -> Result<String, Fail
             let answer = client.post::<Cancelled>(&path, &one.of.query(), body.to_string()).await?;
             Ok(if json { answer.text } else { cancelled(&answer.read) })
         }
-        Verb::Replay(one) => replay(client, &one, json).await,
+        Verb::Replay(again) => replay(client, &again, "execution", json).await,
     }
 }
 
@@ -79,10 +89,29 @@ async fn show(client: &Client, one: &One, jaeger: Option<&Url>, json: bool) -> R
     Ok(if json { answer.text } else { human::timeline::text(&answer.read) })
 }
 
-pub async fn replay(client: &Client, one: &One, json: bool) -> Result<String, Failure> {
-    let path = format!("/pulsar/executions/{}/replay", one.id);
-    let answer = client.post(&path, &one.of.query(), "{}".to_owned()).await?;
+/// `noun`: as it was asked for, so that the line to repeat it is whole.
+pub async fn replay(client: &Client, again: &Again, noun: &str, json: bool) -> Result<String, Failure> {
+    let One { id, of } = &again.one;
+    let key = again.idempotency_key.clone().unwrap_or_else(new_key);
+    let path = format!("/pulsar/executions/{id}/replay");
+    let answer = client.post_once(&path, &of.query(), "{}".to_owned(), &key).await;
+    let answer = answer.map_err(|failure| match failure.exit {
+        Exit::Unavailable => Failure::new(
+            Exit::Unavailable,
+            format!(
+                "{failure}\nIt may have been replayed. To repeat it without replaying it twice: bridgectl {noun} replay {id}{} \
+                 --idempotency-key {key}",
+                of.flag()
+            ),
+        ),
+        _ => failure,
+    })?;
     Ok(if json { answer.text } else { human::published::text(&answer.read) })
+}
+
+/// No two invocations have the same.
+fn new_key() -> String {
+    format!("bridgectl-{}", ExecutionId::new(SystemClock.now(), &mut entropy()))
 }
 
 fn cancelled(cancelled: &Cancelled) -> String {

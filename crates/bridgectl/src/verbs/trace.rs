@@ -5,6 +5,8 @@ use std::time::Duration;
 use bridge_protocol::ExecutionId;
 use bridge_service::clock::{Clock, SystemClock};
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::Deserialize;
+use serde_json::{Value, json};
 use url::Url;
 
 use crate::answers::traces::Traces;
@@ -36,9 +38,10 @@ pub struct Args {
     /// How far back a message's id is looked for: a time, or how long ago [default: 7d]
     #[arg(long, value_parser = moment)]
     since: Option<DateTime<Utc>>,
-    /// The service that is asked about: the name that the publishers' spans bear
-    #[arg(long, default_value = "bridge-publisher")]
-    service: String,
+    /// A service that is asked about, by the name that its spans bear; several times for several
+    // A trace that a consumer began has no span of a publisher.
+    #[arg(long, value_name = "NAME", default_values = ["bridge-publisher", "bridge-consumer"])]
+    service: Vec<String>,
 }
 
 pub async fn run(args: Args, json: bool) -> Result<String, Failure> {
@@ -46,22 +49,43 @@ pub async fn run(args: Args, json: bool) -> Result<String, Failure> {
         let fix = "no address of Jaeger: give --jaeger or BRIDGE_JAEGER_URL, e.g. http://jaeger:16686";
         return Err(Failure::new(Exit::Usage, fix));
     };
-    let text = ask(query(base, &args, SystemClock.now())?).await?;
-    let found: Traces = serde_json::from_str(&text).map_err(|error| {
-        Failure::new(
-            Exit::Failed,
-            format!("what answers at {base} is no Jaeger, or of another version: {error}"),
-        )
-    })?;
+    let stranger = |error: serde_json::Error| {
+        let what = format!("what answers at {base} is no Jaeger, or of another version: {error}");
+        Failure::new(Exit::Failed, what)
+    };
+    let now = SystemClock.now();
+    let mut all = Vec::new();
+    for service in &args.service {
+        let text = ask(query(base, &args, service, now)?).await?;
+        merge(&mut all, serde_json::from_str::<Answer>(&text).map_err(stranger)?);
+    }
+    let all = json!({ "data": all });
+    let found: Traces = Traces::deserialize(&all).map_err(stranger)?;
     if found.data.is_empty() {
         let why = "it may not have been sampled, be older than Jaeger keeps them, or come in a moment";
         return Err(Failure::new(Exit::NotFound, format!("Jaeger has no trace of {}: {why}", args.id)));
     }
-    Ok(if json { text } else { human::trace::text(&found, base) })
+    Ok(if json { all.to_string() } else { human::trace::text(&found, base) })
+}
+
+/// As far as it must be known to put two together.
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    data: Vec<Value>,
+}
+
+/// A trace in which both services have spans is found by each, and is whole each time.
+fn merge(all: &mut Vec<Value>, answer: Answer) {
+    for trace in answer.data {
+        if all.iter().all(|known| known["traceID"] != trace["traceID"]) {
+            all.push(trace);
+        }
+    }
 }
 
 /// A trace by its tag, through the first version of Jaeger's API: the third passes over tags in silence.
-fn query(base: &Url, args: &Args, now: DateTime<Utc>) -> Result<Url, Failure> {
+fn query(base: &Url, args: &Args, service: &str, now: DateTime<Utc>) -> Result<Url, Failure> {
     let (tag, from) = match args.id.parse::<ExecutionId>() {
         // Its id tells when it was accepted; clocks may differ.
         Ok(id) => ("execution.id", args.since.unwrap_or(id.created_at() - TimeDelta::minutes(5))),
@@ -74,9 +98,9 @@ fn query(base: &Url, args: &Args, now: DateTime<Utc>) -> Result<Url, Failure> {
     let mut url = base.clone();
     let path = format!("{}/api/traces", base.path().trim_end_matches('/'));
     url.set_path(&path);
-    let tags = serde_json::json!({ tag: args.id }).to_string();
+    let tags = json!({ tag: args.id }).to_string();
     url.query_pairs_mut()
-        .append_pair("service", &args.service)
+        .append_pair("service", service)
         .append_pair("tags", &tags)
         .append_pair("start", &from.timestamp_micros().to_string())
         .append_pair("end", &(now + TimeDelta::minutes(5)).timestamp_micros().to_string())
@@ -125,8 +149,8 @@ mod tests {
     fn asked(id: &str) -> Result<String, Failure> {
         let base: Url = "http://jaeger:16686/below".parse().unwrap();
         let jaeger = Jaeger { url: Some(base.clone()) };
-        let args = Args { id: id.to_owned(), jaeger, since: None, service: "bridge-publisher".to_owned() };
-        query(&base, &args, "2026-11-21T10:00:00Z".parse().unwrap()).map(String::from)
+        let args = Args { id: id.to_owned(), jaeger, since: None, service: Vec::new() };
+        query(&base, &args, "bridge-publisher", "2026-11-21T10:00:00Z".parse().unwrap()).map(String::from)
     }
 
     #[test]
@@ -136,6 +160,15 @@ mod tests {
         for wrong in ["", "12", "12:x", "hello", "1:2:3:4:5"] {
             assert_eq!(asked(wrong).unwrap_err().exit, Exit::Usage, "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_both_services_know_is_there_once() {
+        let answer = |ids: &[&str]| Answer { data: ids.iter().map(|id| json!({ "traceID": id })).collect() };
+        let mut all = Vec::new();
+        merge(&mut all, answer(&["a", "b"]));
+        merge(&mut all, answer(&["b", "c"]));
+        assert_eq!(json!(all), json!([{ "traceID": "a" }, { "traceID": "b" }, { "traceID": "c" }]));
     }
 
     #[test]

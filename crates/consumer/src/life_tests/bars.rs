@@ -1,5 +1,6 @@
 //! What lets nothing leave: no secret to sign with, no key to open with, a suspension at the last moment.
 
+use bridge_protocol::RetryPolicy;
 use bridge_service::directory::{Snapshot, Tenant};
 
 use super::*;
@@ -50,7 +51,8 @@ async fn without_the_master_key_of_its_data_key_an_execution_waits() {
 /// The room of large payloads is the gate: what waits in it has been claimed, and not been sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_suspension_after_the_claim_lets_nothing_leave() {
-    let mut world = world().await;
+    let mut world = World { completion: Completion::Callback, ..world().await };
+    world.route("plain", once(), vec![]);
     world.works.large = LargePayloads::new(1);
     let large = [b"\"".as_slice(), &vec![b'x'; 1 << 20], b"\""].concat();
     let job = world.accept("plain", &large, None).await;
@@ -69,8 +71,61 @@ async fn a_suspension_after_the_claim_lets_nothing_leave() {
     };
     let (end, ()) = tokio::join!(attempt::run(&world.works, &job), claimed);
     assert_eq!(end, End::Settled);
-    let seen = world.works.store.execution(&job.tenant, job.id).await.unwrap().unwrap();
-    assert_eq!((seen.attempt, world.requests()), (1, 0));
-    assert_eq!(seen.error.as_deref(), Some("nothing was sent: the tenant is suspended"));
-    assert!(!matches!(seen.state, State::DeadLettered | State::Succeeded), "{seen:?}");
+    let given_back = world.works.store.execution(&job.tenant, job.id).await.unwrap().unwrap();
+    assert_eq!((given_back.state, given_back.attempt, world.requests()), (State::Accepted, 0, 0));
+    assert_eq!((given_back.parks, given_back.attempts.len(), given_back.claimed_at), (1, 0, None));
+    assert_eq!(given_back.error.as_deref(), Some("nothing was sent: the tenant is suspended"));
+    assert!(world.wait_of(&given_back) > Duration::from_secs(30), "as after a parking");
+
+    // Its only attempt is still there, under the same number.
+    world.state(TenantState::Active).await;
+    world.look().await;
+    let all = Freed { tenant: world.tenant.clone(), workflow: None, lane: None };
+    release(&world.works, &mut BTreeSet::from([all])).await;
+    let due = world.works.store.execution(&job.tenant, job.id).await.unwrap().unwrap();
+    assert_eq!((due.parks, world.wait_of(&due)), (0, Duration::ZERO));
+    let begun = world.deliver(&job).await;
+    assert_eq!((begun.state, begun.attempt, begun.error, world.requests()), (State::Waiting, 1, None, 1));
+}
+
+fn once() -> Route {
+    let retry = RetryPolicy { max_attempts: 1, ..RetryPolicy::default() };
+    Route { retry, ..Route::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_finds_no_room_for_its_payload_keeps_its_last_attempt() {
+    let mut world = world().await;
+    world.route("plain", Route { timeout_ms: Some(1_000), ..once() }, vec![]);
+    // The lease leaves this long for the payload.
+    world.works.settings.lease_margin = Duration::from_millis(300);
+    world.works.large = LargePayloads::new(1);
+    let job = world.accept("plain", &[b"\"".as_slice(), &vec![b'x'; 1 << 20], b"\""].concat(), None).await;
+    let room = world.works.large.fill().await;
+    let given_back = world.deliver(&job).await;
+    assert_eq!((given_back.state, given_back.attempt, world.requests()), (State::Accepted, 0, 0));
+    assert!(given_back.error.unwrap().contains("large_payload_bytes"));
+    drop(room);
+    world.works.settings.lease_margin = Duration::from_secs(30);
+    let done = world.deliver(&job).await;
+    assert_eq!((done.state, done.attempt, world.requests()), (State::Succeeded, 1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_hint_spends_nothing_of_what_is_held() {
+    let world = world().await;
+    let hold = Hold {
+        tenant: world.tenant.clone(),
+        id: "maintenance".to_owned(),
+        workflow: Some(WorkflowId::parse("plain").unwrap()),
+        lane: None,
+        host: None,
+        reason: "n8n moves".to_owned(),
+    };
+    world.route("plain", once(), vec![hold]);
+    let job = world.accept("plain", b"{}", None).await;
+    let misled = Job { hint: Some(WorkflowId::parse("other").unwrap()), ..job };
+    let given_back = world.deliver(&misled).await;
+    assert_eq!((given_back.state, given_back.attempt, given_back.parks), (State::Accepted, 0, 1));
+    assert_eq!((given_back.attempts.len(), world.requests()), (0, 0));
 }

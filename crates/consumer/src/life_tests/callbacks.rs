@@ -88,9 +88,9 @@ async fn nothing_is_sent_when_nobody_said_where_callbacks_go() {
     let mut world = callback_world().await;
     world.works.settings.callback_base = None;
     let job = world.accept("plain", b"{}", None).await;
-    let retrying = world.deliver(&job).await;
-    assert_eq!((retrying.state, world.requests()), (State::Retrying, 0));
-    assert!(retrying.error.unwrap().contains("BRIDGE_CALLBACK_BASE_URL"));
+    let given_back = world.deliver(&job).await;
+    assert_eq!((given_back.state, given_back.attempt, world.requests()), (State::Accepted, 0, 0));
+    assert!(given_back.error.unwrap().contains("BRIDGE_CALLBACK_BASE_URL"));
     // Whose result is n8n's answer needs none.
     world.completion = Completion::Response;
     let job = world.accept("plain", b"{}", None).await;

@@ -74,6 +74,7 @@ pub struct World {
     /// What the webhook received.
     pub seen: Seen,
     pub hook: Arc<Hook>,
+    pub database: String,
 }
 
 pub fn random() -> Uuid {
@@ -84,20 +85,24 @@ pub fn actor() -> Actor {
     Actor { who: "test".to_owned(), source: None }
 }
 
-pub async fn store() -> Store {
+pub async fn store() -> (Store, String) {
     let server = std::env::var("BRIDGE_TEST_DATABASE_URL").expect(
         "BRIDGE_TEST_DATABASE_URL is not set; run ./scripts/test, which starts a Postgres for the tests",
     );
     let name = format!("consumer_{}", random().simple());
-    // Only the store speaks to Postgres itself.
-    let mut psql = Command::new("psql");
-    psql.args(["-qX", "-v", "ON_ERROR_STOP=1", "-d", &server, "-c", &format!("CREATE DATABASE {name}")]);
-    assert!(psql.status().unwrap().success());
+    psql(&server, &format!("CREATE DATABASE {name}"));
     let mut url = url::Url::parse(&server).unwrap();
     url.set_path(&name);
-    let store = Store::open(StoreConfig::new(url)).unwrap();
+    let store = Store::open(StoreConfig::new(url.clone())).unwrap();
     store.migrate(SystemClock::shared().now()).await.unwrap();
-    store
+    (store, url.into())
+}
+
+/// Only the store speaks to Postgres itself.
+fn psql(database: &str, sql: &str) {
+    let mut psql = Command::new("psql");
+    psql.args(["-qX", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", sql]);
+    assert!(psql.status().unwrap().success());
 }
 
 /// A tenant with one secret and workflows `plain` and `guarded`; the latter's route names the credential `n8n`.
@@ -124,7 +129,7 @@ pub async fn world() -> World {
     let host = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, Router::new().fallback(app)).await });
 
-    let (store, vault) = (store().await, Vault::from_text(MASTER).unwrap());
+    let ((store, database), vault) = (store().await, Vault::from_text(MASTER).unwrap());
     let tenant = TenantId::parse("acme").unwrap();
     let id = random();
     let sealed = vault.seal(&Purpose::WebhookSecret(&tenant, id), SECRETS[0].as_bytes(), entropy());
@@ -146,6 +151,7 @@ pub async fn world() -> World {
             slots: Slots::new(SlotLimits::default(), Breakers::new(BreakerConfig::default())),
             client: WebhookClient::new(WebhookConfig { trusted_hosts, ..WebhookConfig::default() }).unwrap(),
             clock: clock.clone(),
+            canary: None,
         },
         data_keys: DataKeys::default(),
         store,
@@ -169,12 +175,17 @@ pub async fn world() -> World {
         large: LargePayloads::new(1 << 24),
         soft: CancellationToken::new(),
     };
-    World { works, vault, tenant, completion: Completion::Response, seen, hook }
+    World { works, vault, tenant, completion: Completion::Response, seen, hook, database }
 }
 
 impl World {
     pub async fn state(&self, state: TenantState) {
         self.works.store.put_tenant(&actor(), &self.tenant, Some(state), None, None).await.unwrap();
+    }
+
+    /// What no operation of the store does; ID stands for the execution's.
+    pub fn sql(&self, sql: &str, job: &Job) {
+        psql(&self.database, &sql.replace("ID", &job.id.to_string()));
     }
 
     /// Puts routes and holds in force: another revision each time.

@@ -1,6 +1,10 @@
 //! Single routes: their JSON, their names and their faults.
 
-use bridge_protocol::{Route, RouteName, WorkflowId, check_webhook_url};
+use bridge_protocol::{
+    Defaults, Lane, Route, RouteName, RouteTable, TenantId, WorkflowId, check_webhook_url,
+};
+use proptest::prelude::*;
+use url::Url;
 
 fn route(json: &str) -> Route {
     serde_json::from_str(json).unwrap()
@@ -103,6 +107,97 @@ fn a_workflow_may_not_choose_the_host() {
     }
     for url in ["http://n8n", "https://n8n:8443/a/{workflow_id}?w={workflow_id}", "http://[::1]:5678/x"] {
         assert!(check_webhook_url(url).is_ok(), "{url}");
+    }
+}
+
+#[test]
+fn a_workflows_name_stands_in_the_path_as_a_whole_segment() {
+    for path in [
+        "/webhook/.%2{workflow_id}",
+        "/webhook/%{workflow_id}",
+        "/webhook/.{workflow_id}",
+        "/webhook/x{workflow_id}",
+        "/webhook/{workflow_id}x",
+        "/webhook/{workflow_id}%2f",
+        "/webhook\\{workflow_id}",
+        "/webhook/\t{workflow_id}",
+        "/webhook/{workflow_id}/..",
+        "/webhook/{workflow_id}/x/../../rest",
+        "/webhook/{workflow_id}/%2E%2e/%2e./rest",
+        "/webhook/{workflow_id}/{workflow_id}/../../../rest",
+        "/a/{workflow_id}/.%2{workflow_id}",
+    ] {
+        let url = format!("http://n8n:5678{path}");
+        assert!(check_webhook_url(&url).is_err(), "{path}");
+    }
+    for path in [
+        "/webhook/{workflow_id}",
+        "/{workflow_id}",
+        "/x/../webhook/{workflow_id}",
+        "/webhook/{workflow_id}/run?w=x-{workflow_id}",
+        "/webhook/{workflow_id}?{workflow_id}",
+        "/a//{workflow_id}/b/{workflow_id}#x",
+    ] {
+        let url = format!("http://n8n:5678{path}");
+        assert_eq!(check_webhook_url(&url), Ok(()), "{path}");
+    }
+}
+
+/// Pieces of which somebody would build a path that leads elsewhere.
+fn templates() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "/",
+        "//",
+        ".",
+        "..",
+        "/./",
+        "/../",
+        "%2",
+        "%2e",
+        "%2E",
+        "%",
+        "%2f",
+        "\\",
+        "\t",
+        "\n",
+        "a",
+        "e",
+        "rest",
+        ":",
+        "@",
+        "?",
+        "#",
+        "{workflow_id}",
+        "/{workflow_id}",
+        "/{workflow_id}/",
+    ]);
+    prop::collection::vec(piece, 0..8)
+        .prop_map(|pieces| format!("http://n8n:5678/webhook/{}", pieces.concat()))
+}
+
+/// Every id is made of the characters that ids may have; what is none is left out.
+fn workflows() -> impl Strategy<Value = WorkflowId> {
+    let piece = prop::sample::select(vec!["e", "2e", "a", "/", "rest", ".", "..", "~", ":", "-", "0"]);
+    let text = prop::collection::vec(piece, 1..8).prop_map(|pieces| pieces.concat());
+    text.prop_filter_map("no id", |text| WorkflowId::parse(&text).ok())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+    /// Whatever a workflow is called, it is fired below the part of the path that the template says.
+    #[test]
+    fn no_workflow_climbs_out_of_the_templates_path(template in templates(), workflow in workflows()) {
+        prop_assume!(check_webhook_url(&template).is_ok());
+        let defaults = Defaults { default_url: template.clone(), ..Defaults::default() };
+        let target =
+            RouteTable::new(defaults).unwrap().target(&TenantId::parse("acme").unwrap(), &workflow, Lane::Long);
+        let filled = Url::parse(&target.url).unwrap();
+        prop_assert_eq!(filled.origin().ascii_serialization(), "http://n8n:5678");
+        let path = template.split(['?', '#']).next().unwrap();
+        if let Some((before, _)) = path.split_once("{workflow_id}") {
+            let begin = format!("{}{workflow}", Url::parse(before).unwrap().path());
+            prop_assert!(filled.path().starts_with(&begin), "{} does not begin with {begin}", filled.path());
+        }
     }
 }
 

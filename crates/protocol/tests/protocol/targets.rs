@@ -29,7 +29,7 @@ fn targets() {
     assert_eq!((own.timeout, own.callback_timeout), (Duration::from_millis(1500), Duration::from_secs(60)));
     assert_eq!((own.on_unknown, own.max_concurrency), (OnUnknown::DeadLetter, Some(1)));
     assert_eq!((own.retry.max_attempts, own.retry.base_ms), (3, 1000));
-    assert!(!own.trusted_host && !own.is_active);
+    assert!(!own.is_active);
     assert_eq!(
         (own.credential.as_deref(), own.body, own.priority),
         (Some("n8n-login"), BodyShape::Payload, 9)
@@ -40,7 +40,7 @@ fn targets() {
         assert_eq!(target.url, format!("http://n8n:5678/webhook/{id}"));
         assert_eq!(target.timeout, Duration::from_secs(120));
         assert_eq!((target.callback_timeout, target.body), (Duration::from_secs(3600), BodyShape::Envelope));
-        assert!(target.trusted_host && target.is_active);
+        assert!(target.is_active);
     }
 }
 
@@ -48,16 +48,13 @@ fn targets() {
 fn the_url_is_the_routes_the_override_the_tenants_default_the_operators_or_n8ns() {
     let overrides = [("ORDERS_NEW".to_owned(), "http://special/{workflow_id}".to_owned())].into();
     let whole = Defaults { n8n_base_url: Some("http://n8n:5678/".into()), overrides, ..defaults() };
-    let url = |table: &RouteTable, id| {
-        let target = target(table, id, Lane::Long);
-        (target.url, target.trusted_host)
-    };
+    let url = |table: &RouteTable, id| target(table, id, Lane::Long).url;
     let bare = table(whole.clone(), &[]);
-    assert_eq!(url(&bare, "orders/new"), ("http://special/orders/new".to_owned(), true));
+    assert_eq!(url(&bare, "orders/new"), "http://special/orders/new");
     let both = Defaults { default_url: "http://any/".into(), ..whole.clone() };
-    assert_eq!(url(&table(both, &[]), "w"), ("http://any/".to_owned(), true));
+    assert_eq!(url(&table(both, &[]), "w"), "http://any/");
     let base_only = Defaults { default_url: String::new(), ..whole.clone() };
-    assert_eq!(url(&table(base_only, &[]), "w"), ("http://n8n:5678/webhook/w".to_owned(), true));
+    assert_eq!(url(&table(base_only, &[]), "w"), "http://n8n:5678/webhook/w");
     let routed = table(
         whole,
         &[
@@ -66,9 +63,9 @@ fn the_url_is_the_routes_the_override_the_tenants_default_the_operators_or_n8ns(
             ("default", r#"{"webhook_url": "https://tenant.example/{workflow_id}"}"#),
         ],
     );
-    assert_eq!(url(&routed, "orders/new"), ("http://special/orders/new".to_owned(), true));
-    assert_eq!(url(&routed, "own"), ("https://own.example/".to_owned(), false));
-    assert_eq!(url(&routed, "w"), ("https://tenant.example/w".to_owned(), false));
+    assert_eq!(url(&routed, "orders/new"), "http://special/orders/new");
+    assert_eq!(url(&routed, "own"), "https://own.example/");
+    assert_eq!(url(&routed, "w"), "https://tenant.example/w");
 }
 
 #[test]

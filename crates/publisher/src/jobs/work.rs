@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use bridge_protocol::ExecutionId;
+use bridge_protocol::{ExecutionId, State};
+use bridge_service::Directory;
 use bridge_store::{CancelOutcome, Filter, Job, JobKind, JobProgress, Listing, StoreError};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -106,7 +107,7 @@ impl Work {
                 // Time that was lost is made up for, but not in one rush.
                 let earliest = Instant::now().checked_sub(SAY_EVERY).unwrap_or(self.next);
                 self.next = self.next.max(earliest) + pause_of(self.job.per_second);
-                let outcome = self.one(row.id).await?;
+                let outcome = self.one(row.id, &filter.states).await?;
                 self.count(outcome);
                 self.at.position = Some(row.id);
             }
@@ -162,12 +163,15 @@ impl Work {
     }
 
     /// What passes soon is waited for here; for the rest the job is put off.
-    async fn one(&mut self, id: ExecutionId) -> Result<Outcome, Leave> {
+    async fn one(&mut self, id: ExecutionId, states: &[State]) -> Result<Outcome, Leave> {
         let patient_until = Instant::now() + PATIENCE;
         loop {
+            if let Some(why) = may_not(&self.app.directory, &self.job.created_by) {
+                return Err(Leave::PutOff(why));
+            }
             let verdict = match self.job.kind {
                 JobKind::Replay => self.replay(id).await,
-                JobKind::Cancel => self.cancel(id).await,
+                JobKind::Cancel => self.cancel(id, states).await,
             };
             let HeldUp { why, soon } = match verdict {
                 Verdict::Over(outcome) => return Ok(outcome),
@@ -201,11 +205,14 @@ impl Work {
         }
     }
 
-    async fn cancel(&self, id: ExecutionId) -> Verdict {
-        let why = format!("by job {}", self.job.id);
-        match self.app.store.cancel_one(&self.job.created_by, &self.job.tenant, id, Some(&why)).await {
+    /// Since it was listed it may have begun: what was asked for is asked again under its lock.
+    async fn cancel(&self, id: ExecutionId, states: &[State]) -> Verdict {
+        let (job, why) = (&self.job, format!("by job {}", self.job.id));
+        match self.app.store.cancel_one(&job.created_by, &job.tenant, id, states, Some(&why)).await {
             Ok(Some(CancelOutcome::Cancelled { .. })) => Verdict::Over(Outcome::Done),
-            Ok(Some(CancelOutcome::Ended(_)) | None) => Verdict::Over(Outcome::Skipped),
+            Ok(Some(CancelOutcome::Ended(_) | CancelOutcome::Spared(_)) | None) => {
+                Verdict::Over(Outcome::Skipped)
+            }
             Err(error) => self.unread(id, &error),
         }
     }
@@ -254,6 +261,24 @@ impl Work {
     }
 }
 
+/// A job acts as whoever began it. Revoked, he does nothing more; who is another issuer's, that one knows.
+fn may_not(directory: &Directory, created_by: &str) -> Option<String> {
+    let ours = OUR_CLIENTS.iter().any(|prefix| created_by.starts_with(prefix)) && !created_by.contains('|');
+    if !ours {
+        return None;
+    }
+    if !directory.is_loaded() {
+        return Some("the credentials were not read yet".to_owned());
+    }
+    let gone = !directory.snapshot().by_id.contains_key(created_by);
+    gone.then(|| {
+        format!("{created_by}, who began it, was revoked or has expired: cancel it, and begin another with a credential that is good")
+    })
+}
+
+/// How the ids of API keys and service accounts begin.
+const OUR_CLIENTS: [&str; 2] = ["npb_", "svc_"];
+
 fn out_of_reach(error: &StoreError) -> String {
     format!("the database was out of reach for more than {} s: {error}", PATIENCE.as_secs())
 }
@@ -263,8 +288,34 @@ fn pause_of(per_second: f64) -> Duration {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+    use bridge_service::Vault;
+    use bridge_service::directory::{Credential, CredentialKind, Snapshot};
+    use std::sync::Arc;
+
+    #[test]
+    fn whoever_was_revoked_goes_on_with_nothing() {
+        let credential = Credential {
+            id: "npb_0a1b2c3d4e5f".to_owned(),
+            kind: CredentialKind::ApiKey,
+            name: "operator".to_owned(),
+            tenants: Vec::new(),
+            scopes: bridge_protocol::Scope::Admin.into(),
+            digest: [7; 32],
+            old: None,
+            expires_at: None,
+        };
+        let by_id = [(credential.id.clone(), Arc::new(credential))].into();
+        let vault = Vault::from_text(&format!("test:{}=", "A".repeat(43))).unwrap();
+        let directory = Directory::still(vault, Snapshot { revision: 1, by_id, ..Snapshot::default() });
+        for goes_on in ["npb_0a1b2c3d4e5f", "https://login.example|npb_x", "insecure-dev"] {
+            assert_eq!(may_not(&directory, goes_on), None);
+        }
+        assert!(may_not(&directory, "npb_revoked").unwrap().contains("npb_revoked"));
+        assert!(may_not(&directory, "svc_revoked").is_some());
+    }
 
     #[test]
     fn the_pace_is_the_jobs() {

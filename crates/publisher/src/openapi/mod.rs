@@ -93,7 +93,13 @@ fn written(
 ) -> Value {
     let operation = match need {
         Need::Open => operation,
-        Need::Scope(_) | Need::Admin => operation.problems(&["unauthorized", "missing-scope", "not-ready"]),
+        Need::Scope(_) | Need::Admin => operation.problems(&[
+            "unauthorized",
+            "missing-scope",
+            "not-local",
+            "not-ready",
+            "issuer-unavailable",
+        ]),
     };
     let mut responses: BTreeMap<String, Value> = BTreeMap::new();
     let headers: Map<String, Value> = operation

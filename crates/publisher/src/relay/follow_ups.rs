@@ -45,13 +45,22 @@ async fn round(app: &AppState) -> Option<Duration> {
     };
     let full = waiting.len() == usize::from(BATCH);
     let mut told: Vec<(TenantId, ExecutionId)> = Vec::with_capacity(waiting.len());
-    let mut held_up = false;
+    let (mut held_up, mut unroutable) = (false, Vec::new());
     for bad in waiting {
         let key = (bad.tenant.clone(), bad.id);
         match tell_one(app, bad).await {
             Ok(outcome) => {
                 metrics::counter!("bridge_follow_ups_total", "outcome" => outcome).increment(1);
                 told.push(key);
+            }
+            // A person can correct what stands against it: until then it must not stand in the others' way.
+            Err(problem) if problem.status() == StatusCode::BAD_REQUEST => {
+                metrics::counter!("bridge_follow_ups_total", "outcome" => "unroutable").increment(1);
+                tracing::error!(
+                    execution_id = %key.1, tenant_id = %key.0, why = problem.detail(),
+                    "the on_failure workflow cannot be told of a bad end until its route is corrected; it is tried again"
+                );
+                unroutable.push(key);
             }
             Err(problem) => {
                 held_up = true;
@@ -61,6 +70,15 @@ async fn round(app: &AppState) -> Option<Duration> {
                 );
             }
         }
+    }
+    if !unroutable.is_empty()
+        && let Err(error) = app.store.put_off_follow_ups(&unroutable).await
+    {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "bad ends that cannot be told could not be put off"
+        );
+        return Some(AFTER_AN_ERROR);
     }
     if !told.is_empty()
         && let Err(error) = app.store.followed_up(&told).await
@@ -85,18 +103,7 @@ async fn tell_one(app: &AppState, bad: FollowUp) -> Result<&'static str, Problem
     let traceparent = bad.traceparent.clone();
     let publish = telling(bad);
     let share = app.budget.take(publish.payload.len())?;
-    let candidate = match Candidate::telling(app, publish, id, traceparent.as_deref()) {
-        Ok(candidate) => candidate,
-        // Trying again would not help; the bad end itself is on the record.
-        Err(problem) if problem.status() == StatusCode::BAD_REQUEST => {
-            tracing::error!(
-                execution_id = %id, tenant_id = %tenant, why = problem.detail(),
-                "the on_failure workflow cannot be told of a bad end: correct its route"
-            );
-            return Ok("unroutable");
-        }
-        Err(problem) => return Err(problem),
-    };
+    let candidate = Candidate::telling(app, publish, id, traceparent.as_deref())?;
     let (candidate, fate) = accept::one(app, candidate, share).await?;
     Ok(match fate {
         Fate::New => {

@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use crate::allowance::Throttle;
 use crate::answer::failed;
 use crate::app::{App, AppState};
 use crate::auth::{Source, Who};
@@ -50,7 +51,19 @@ pub fn refused(error: AdminError, what: impl std::fmt::Display) -> Problem {
         AdminError::Store(error) => failed(&error),
         AdminError::NotFound => Problem::not_found(format!("there is no {what}; check the name")),
         AdminError::Conflict(why) => conflict(why),
+        AdminError::NotNow { why, state, allowed } => conflict(why).with_state(state, allowed),
     }
+}
+
+/// Every change is loaded by every daemon, and costs looks at names: a tenant may make so many a minute.
+pub fn may_change(throttle: &Throttle, tenant: &TenantId, what: &str) -> Result<(), Problem> {
+    throttle.pass(tenant).map_err(|wait| {
+        let detail = format!(
+            "tenant {tenant} changes its {what} too often; repeat the request after the Retry-After time"
+        );
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Too many requests", detail)
+            .retry_after(wait)
+    })
 }
 
 pub fn conflict(why: impl Into<String>) -> Problem {

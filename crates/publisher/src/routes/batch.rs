@@ -16,7 +16,7 @@ use crate::accept::{self, Candidate, open_tenant};
 use crate::allowance::{Metered, Refusal};
 use crate::answer::Published;
 use crate::app::{App, AppState};
-use crate::auth::{Who, tenant_of};
+use crate::auth::{Who, acts_for};
 use crate::body::{self, JsonBody};
 use crate::budget::Share;
 use crate::observe::traceparent;
@@ -158,7 +158,7 @@ async fn parse_all(
     let app = app.clone();
     let work = move || {
         let context = Context {
-            tenant: &|named| tenant_of(&caller, named),
+            tenant: &|named| acts_for(&app, &caller, named),
             limits: &app.limits,
             now: app.clock.now(),
             header_key: None,

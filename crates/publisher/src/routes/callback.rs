@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::accept::on_its_own;
+use crate::access::not_ready;
 use crate::answer::failed;
 use crate::app::AppState;
 use crate::body::{self, JsonBody};
@@ -41,11 +42,11 @@ pub async fn handle(
     request: Request,
 ) -> Result<Json<Taken>, Problem> {
     let Some(address) = address(&id, request.uri().query().unwrap_or_default()) else {
-        return Err(refused("malformed"));
+        return Err(counted(&app, None, "malformed"));
     };
     // Before anything is read: a stranger costs one look, and none of the room that requests share.
     if !is_known(&app, &address).await? {
-        return Err(refused("bad_token"));
+        return Err(counted(&app, Some(&address.tenant), "bad_token"));
     }
     let most = app.limits.result_bytes;
     let JsonBody { bytes, share } = body::read_up_to(&app, request, most, parse::result_too_large).await?;
@@ -95,8 +96,10 @@ async fn take(app: &AppState, address: Address, said: parse::Reported) -> Result
         }
         Reported::Repeated(state) => ("repeated", Ok((state, true))),
         // Where no callback is expected no token exists: any is a wrong one.
-        Reported::BadToken | Reported::NotExpected => return Err(refused("bad_token")),
-        Reported::NotCurrent { current } => ("not_current", Err(not_current(id, token.attempt, current))),
+        Reported::BadToken | Reported::NotExpected => return Err(counted(app, Some(&tenant), "bad_token")),
+        Reported::NotCurrent { current, state } => {
+            ("not_current", Err(not_current(id, token.attempt, current, state)))
+        }
         Reported::Conflict(state) => ("conflict", Err(ended(id, state))),
     };
     metrics::counter!("bridge_callbacks_total", "outcome" => label).increment(1);
@@ -105,6 +108,10 @@ async fn take(app: &AppState, address: Address, said: parse::Reported) -> Result
 
 async fn is_known(app: &AppState, address: &Address) -> Result<bool, Problem> {
     let Address { tenant, id, token } = address;
+    // n8n gives up at a 401: whoever does not know its tenants yet must not say that it does.
+    if !app.directory.is_loaded() {
+        return Err(not_ready());
+    }
     if app.directory.snapshot().tenant(tenant).is_none() {
         return Ok(false);
     }
@@ -124,6 +131,13 @@ fn address(id: &str, query: &str) -> Option<Address> {
     Some(Address { tenant: tenant?, id: id.parse().ok()?, token: token? })
 }
 
+/// A refusal among the refused logins. A tenant that does not exist is no subject: callers invent them.
+fn counted(app: &AppState, tenant: Option<&TenantId>, why: &'static str) -> Problem {
+    let known = tenant.filter(|tenant| app.directory.snapshot().tenant(tenant).is_some());
+    app.tally.add("login", known.map_or("unknown", TenantId::as_str), "callback_token");
+    refused(why)
+}
+
 /// The same words whatever is wrong: a stranger learns nothing about what exists.
 fn refused(why: &'static str) -> Problem {
     metrics::counter!("bridge_callbacks_total", "outcome" => why).increment(1);
@@ -133,11 +147,13 @@ fn refused(why: &'static str) -> Problem {
         .with_challenge()
 }
 
-fn not_current(id: ExecutionId, attempt: u16, current: u16) -> Problem {
+fn not_current(id: ExecutionId, attempt: u16, current: u16, state: Stage) -> Problem {
     let detail = format!(
         "the failure of attempt {attempt} of execution {id} changes nothing: attempt {current} is the one that counts"
     );
-    Problem::new(StatusCode::CONFLICT, "not-current-attempt", "Not the current attempt", detail).about(id)
+    Problem::new(StatusCode::CONFLICT, "not-current-attempt", "Not the current attempt", detail)
+        .about(id)
+        .with_state(state.as_str(), state.allowed())
 }
 
 fn ended(id: ExecutionId, state: Stage) -> Problem {

@@ -2,19 +2,20 @@
 
 use axum::Json;
 use axum::extract::{Path, Request, State};
-use bridge_protocol::{ExecutionId, State as Stage};
+use bridge_protocol::{ExecutionId, State as Stage, TenantId};
 use bridge_service::Problem;
 use bridge_service::steps::STEPS;
-use bridge_store::CancelOutcome;
+use bridge_store::{Actor, CancelOutcome};
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json;
 
 use super::admin::By;
 use super::execution::short;
 use super::fields::Fields;
 use crate::answer::{failed, no_such_execution};
-use crate::app::AppState;
+use crate::app::{App, AppState};
 use crate::auth::ActsFor;
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -38,18 +39,38 @@ pub async fn handle(
     let mut fields = Fields::body(&app, request, &["reason"]).await?;
     let reason = note(&mut fields, "reason");
     fields.check()?;
-    let done = app.store.cancel_one(&actor.who, &tenant, id, reason.as_deref()).await;
+    let done = app.store.cancel_one(&actor.who, &tenant, id, &[], reason.as_deref()).await;
     match done.map_err(|error| failed(&error))? {
         None => Err(no_such_execution(id)),
-        Some(CancelOutcome::Ended(state)) => Err(ended(id, state)),
+        Some(CancelOutcome::Ended(state) | CancelOutcome::Spared(state)) => Err(ended(id, state)),
         Some(CancelOutcome::Cancelled { from }) => {
             tracing::info!(
                 target: STEPS, step = "ended", execution_id = %id, tenant_id = tenant.as_str(),
                 state = Stage::Cancelled.as_str(), was = from.as_str(), "cancelled"
             );
             metrics::counter!("bridge_cancelled_total", "was" => from.as_str()).increment(1);
+            written_down(&app, &actor, &tenant, id, from, reason.as_deref()).await;
             Ok(Json(Cancelled { execution_id: id, state: Stage::Cancelled, was: from, note: caveat(from) }))
         }
+    }
+}
+
+/// It is cancelled, whether or not that can be written down: its own record says by whom, too.
+async fn written_down(
+    app: &App,
+    actor: &Actor,
+    tenant: &TenantId,
+    id: ExecutionId,
+    from: Stage,
+    reason: Option<&str>,
+) {
+    let before = json!({ "state": from.as_str() });
+    let after = json!({ "state": Stage::Cancelled.as_str(), "reason": reason });
+    let (target, action) = (id.to_string(), "execution.cancel");
+    let done = app.store.write_audit(actor, action, Some(tenant), &target, Some(before), Some(after)).await;
+    if let Err(error) = done {
+        let error = &error as &dyn std::error::Error;
+        tracing::error!(error, execution_id = %id, tenant_id = %tenant, "a cancellation is missing in the audit log");
     }
 }
 

@@ -12,7 +12,7 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::admin::{By, conflict, in_effect, refused};
+use super::admin::{By, conflict, in_effect, may_change, refused};
 use super::fields::Fields;
 use crate::answer::failed;
 use crate::app::{App, AppState};
@@ -74,15 +74,8 @@ pub async fn put(
     Ok((if created { StatusCode::CREATED } else { StatusCode::OK }, Json(body)).into_response())
 }
 
-/// Every change makes every daemon load the directory of all tenants.
 fn pass(app: &App, tenant: &TenantId) -> Result<(), Problem> {
-    app.credential_changes.pass(tenant).map_err(|wait| {
-        let detail = format!(
-            "tenant {tenant} changes its credentials too often; repeat the request after the Retry-After time"
-        );
-        Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Too many requests", detail)
-            .retry_after(wait)
-    })
+    may_change(&app.credential_changes, tenant, "credentials")
 }
 
 /// Also the rule of the routes that name it.

@@ -2,14 +2,14 @@
 
 use axum::Json;
 use axum::extract::{Path, Query, Request, State};
-use bridge_protocol::{ExecutionId, Lane, Reason, Time, WorkflowId};
+use bridge_protocol::{ExecutionId, Lane, Reason, TenantId, Time, WorkflowId};
 use bridge_service::Problem;
 use bridge_store::{DeadLetter, DeadLetterFilter};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::admin::By;
+use super::admin::{By, conflict};
 use super::execution::short;
 use super::executions::page;
 use super::fields::Fields;
@@ -42,6 +42,11 @@ pub struct Shown {
     reason: String,
     attempt: u16,
     dead_lettered_at: Time,
+    /// What the webhook answered last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http_status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     replayed_as: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,6 +69,8 @@ impl From<DeadLetter> for Shown {
             reason: letter.reason,
             attempt: letter.attempt,
             dead_lettered_at: letter.at,
+            http_status: letter.http_status,
+            error: letter.error,
             replayed_as: letter.replayed_as.map(|id| id.to_string()),
             discarded: letter.discarded.map(|it| Discarded { at: it.at, by: it.by, note: it.note }),
         }
@@ -123,8 +130,21 @@ pub async fn discard(
     let Some(note) = note else { return Err(fields.refuse()) };
     fields.check()?;
     let done = app.store.discard(&actor, &tenant, known, &note).await.map_err(|error| failed(&error))?;
-    let changed = done.ok_or_else(|| none(&id))?;
+    let Some(changed) = done else { return Err(no_dead_letter(&app, &tenant, known).await) };
     Ok(Json(json!({ "execution_id": known, "discarded": true, "changed": changed })))
+}
+
+/// An execution that is none says what it is; what does not exist says nothing.
+async fn no_dead_letter(app: &AppState, tenant: &TenantId, id: ExecutionId) -> Problem {
+    let state = match app.store.execution(tenant, id).await {
+        Ok(Some(execution)) => execution.state,
+        Ok(None) => return none(&id.to_string()),
+        Err(error) => return failed(&error),
+    };
+    let allowed = state.allowed().join(", ");
+    conflict(format!("execution {id} is {state} and no dead letter; what it allows is: {allowed}"))
+        .about(id)
+        .with_state(state.as_str(), state.allowed())
 }
 
 /// The same for one that does not exist and one of another tenant.

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Query, State};
-use bridge_protocol::{ExecutionId, Lane, State as Stage, Time, WorkflowId};
+use bridge_protocol::{Evidence, ExecutionId, Lane, State as Stage, Time, WorkflowId};
 use bridge_service::Problem;
 use bridge_store::Listed;
 use schemars::JsonSchema;
@@ -50,8 +50,14 @@ struct Line {
     workflow_id: WorkflowId,
     lane: Lane,
     state: Stage,
+    /// What a success rests on; `started`: n8n only said that it began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<Evidence>,
     attempt: u16,
     accepted_at: Time,
+    /// Once it has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finished_at: Option<Time>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,8 +98,11 @@ impl From<Listed> for Line {
             workflow_id: listed.workflow,
             lane: listed.lane,
             state: listed.state,
+            evidence: listed.evidence,
             attempt: listed.attempt,
             accepted_at: listed.accepted_at,
+            // Of one that is tried again, the end of its last attempt stands there.
+            finished_at: listed.finished_at.filter(|_| listed.state.is_terminal()),
             reason: listed.reason,
             replayed_as: listed.replayed_as.map(|id| id.to_string()),
         }

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::admin::{By, conflict, outcome, refused, routes_in_effect};
+use super::admin::{By, conflict, may_change, outcome, refused, routes_in_effect};
 use super::execution::short;
 use super::fields::Fields;
 use crate::answer::failed;
@@ -80,6 +80,7 @@ pub async fn put(
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
+    may_change(&app.route_changes, &tenant, "holds")?;
     let mut fields = Fields::body(&app, request, &["workflow_id", "lane", "host", "reason"]).await?;
     let hold = read(&mut fields, &tenant, &id);
     fields.check()?;
@@ -136,6 +137,7 @@ pub async fn delete(
     if id.contains('\0') {
         return Err(none(&id));
     }
+    may_change(&app.route_changes, &tenant, "holds")?;
     let gone = app.store.delete_hold(&actor, &tenant, &id).await;
     let gone = gone.map_err(|error| refused(error, format_args!("tenant {tenant}")))?;
     let hold = gone.ok_or_else(|| none(&id))?.hold;

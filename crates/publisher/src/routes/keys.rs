@@ -149,7 +149,8 @@ pub async fn destroy(
     let destroyed = done.value;
     let detail = format!(
         "{destroyed} data keys of tenant {tenant} are destroyed; every payload they sealed is unreadable for ever, \
-         also in backups of the payloads. A backup of the database from before still holds the keys, sealed"
+         also in backups of the payloads. A backup of the database from before still holds the keys, sealed. What was \
+         never sealed stays: metadata, workflow ids, idempotency keys, errors, and the SHA-256 of each payload"
     );
     let body = serde_json::json!({
         "key": "data", "tenant_id": tenant, "destroyed": destroyed, "changed": destroyed > 0, "in_effect": in_effect,

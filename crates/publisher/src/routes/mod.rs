@@ -32,6 +32,7 @@ pub mod result;
 mod route;
 mod route_check;
 mod route_fields;
+mod route_overrides;
 pub mod status;
 pub mod tenant;
 pub mod tenant_delete;

@@ -13,7 +13,7 @@ use crate::accept::{self, Candidate};
 use crate::allowance::{Metered, Refusal};
 use crate::answer::{Published, no_such_execution};
 use crate::app::AppState;
-use crate::auth::{ActsFor, Who, tenant_of};
+use crate::auth::{ActsFor, Who, acts_for};
 use crate::body::{self, JsonBody};
 use crate::observe::traceparent;
 use crate::parse;
@@ -54,7 +54,7 @@ pub async fn queue(
     let headers = request.headers().clone();
     let JsonBody { bytes, share } = body::read(&app, request).await?;
     let asked = parse::older(&bytes, app.limits.payload_bytes)?;
-    let tenant = tenant_of(&caller, asked.tenant.as_ref())?;
+    let tenant = acts_for(&app, &caller, asked.tenant.as_ref())?;
     let tenant = accept::open_tenant(&app, &tenant)?;
     let metered = app.allowances.pass(&tenant, 1)?;
     let done = async {

@@ -15,7 +15,7 @@ use crate::accept::{self, Candidate};
 use crate::allowance::{Metered, Refusal};
 use crate::answer::Published;
 use crate::app::{App, AppState};
-use crate::auth::{Who, tenant_of};
+use crate::auth::{Who, acts_for};
 use crate::body::{self, JsonBody};
 use crate::data_keys::LARGE;
 use crate::observe::traceparent;
@@ -90,8 +90,12 @@ async fn parse(
     let large = bytes.len() > LARGE;
     let work = move || {
         let (limits, now) = (&app.limits, app.clock.now());
-        let context =
-            Context { tenant: &|named| tenant_of(&caller, named), limits, now, header_key: key.as_deref() };
+        let context = Context {
+            tenant: &|named| acts_for(&app, &caller, named),
+            limits,
+            now,
+            header_key: key.as_deref(),
+        };
         parse::publish(&bytes, &bytes, &context)
     };
     if !large {

@@ -84,13 +84,13 @@ async fn replay(
     let payload = data_keys::open(app, &tenant.id, id, stored).await?;
 
     let reason = reason(&old);
-    let first = old.traceparent.clone();
+    let (first, caused_by) = (old.traceparent.clone(), old.caused_by);
     let (key, traceparent, by_job) = match by {
         By::Caller { key, traceparent } => (key, traceparent, false),
         By::Job { key } => (Some(key), None, true),
     };
     let again = again(old, payload, copied.psh, key);
-    let mut candidate = Candidate::charged(app, again, charge, traceparent)?;
+    let mut candidate = Candidate::charged(app, again, charge, traceparent)?.caused_by(caused_by);
     candidate.decision.reason = reason;
     let (candidate, fate) = accept::one(app, candidate, share).await?;
     if let Fate::New = fate {

@@ -11,11 +11,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::admin::{outcome, refused, routes_in_effect};
+use super::admin::{may_change, outcome, refused, routes_in_effect};
 use super::execution::short;
 use super::fields::Fields;
-use super::route_check;
-use super::route_fields;
+use super::{route_check, route_fields, route_overrides};
 use crate::answer::failed;
 use crate::app::App;
 
@@ -64,12 +63,14 @@ pub async fn put(
     name: Result<RouteName, (&'static str, String)>,
     request: Request,
 ) -> Result<Response, Problem> {
+    may_change(&app.route_changes, tenant, "routes")?;
     let mut fields = Fields::body(app, request, Route::FIELDS).await?;
     let name = name.map_err(|(field, fault)| fields.fault(field, fault)).ok();
     let route = route_fields::read(&mut fields, name.as_ref());
     let (Some(name), Some(route)) = (name, route) else { return Err(fields.refuse()) };
     fields.check()?;
     route_check::check(app, tenant, &[(String::new(), &route)]).await?;
+    route_overrides::check_one(&app.routes.load(), tenant, &name, &route)?;
     let held = holds(app, tenant, &name);
     let done = app
         .store
@@ -104,6 +105,7 @@ pub async fn delete(
     tenant: &TenantId,
     name: &RouteName,
 ) -> Result<Json<Value>, Problem> {
+    may_change(&app.route_changes, tenant, "routes")?;
     let held = holds(app, tenant, name);
     let done = app
         .store

@@ -48,7 +48,10 @@ pub async fn handle(State(app): State<AppState>, source: Source, request: Reques
 
 async fn issue(app: &App, Source(source): Source, request: Request) -> Result<Issued, Refusal> {
     let source = source.map(network);
-    app.token_requests.pass(source).map_err(too_many)?;
+    app.token_requests.pass(source).map_err(|wait| {
+        counted(app, None, "too_many");
+        too_many(wait)
+    })?;
     let (parts, body) = request.into_parts();
     let body = read(app, &parts.headers, body).await?;
     let form = Form::read(&body)?;
@@ -57,19 +60,24 @@ async fn issue(app: &App, Source(source): Source, request: Request) -> Result<Is
         Some(_) => return Err(refusal("unsupported_grant_type", "grant_type must be client_credentials")),
         None => return Err(refusal("invalid_request", "grant_type is missing; give client_credentials")),
     }
-    let (id, secret) = client(&parts.headers, &form)?;
+    let (id, secret) = client(&parts.headers, &form).inspect_err(|refusal| {
+        if refusal.error == "invalid_client" {
+            counted(app, None, "client_incomplete");
+        }
+    })?;
     // Only what fails is charged, and by the address too: else a stranger could lock a client out.
     let attempt = (&id, source);
-    app.failed_logins.pass(attempt).map_err(too_many)?;
+    app.failed_logins.pass(attempt).map_err(|wait| {
+        counted(app, Some(id.as_ref()), "too_many");
+        too_many(wait)
+    })?;
     let issued = app.access.token(&id, &secret, form.get("scope"));
     if !matches!(issued, Err(TokenError::InvalidClient)) {
         app.failed_logins.give_back(attempt);
     }
     issued.map_err(|error| match error {
         TokenError::InvalidClient => {
-            // What a caller invents is no subject.
-            let known = app.directory.snapshot().by_id.contains_key(id.as_ref());
-            app.tally.add("login", if known { &id } else { "unknown" }, "client_secret");
+            counted(app, Some(id.as_ref()), "client_secret");
             invalid_client()
         }
         error @ TokenError::InvalidScope(_) => refusal("invalid_scope", error.to_string()),
@@ -84,6 +92,12 @@ async fn issue(app: &App, Source(source): Source, request: Request) -> Result<Is
             Refusal { status: StatusCode::INTERNAL_SERVER_ERROR, ..refusal("server_error", description) }
         }
     })
+}
+
+/// A refused login. What a caller invents is no subject.
+fn counted(app: &App, id: Option<&str>, why: &'static str) {
+    let known = id.filter(|id| app.directory.snapshot().by_id.contains_key(*id));
+    app.tally.add("login", known.unwrap_or("unknown"), why);
 }
 
 /// Who has one address of IPv6 has its whole /64.

@@ -12,12 +12,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::admin::{By, refused, routes_in_effect};
+use super::admin::{By, may_change, refused, routes_in_effect};
 use super::execution::short;
 use super::executions::page;
 use super::fields::Fields;
 use super::route::{Shown, let_go, place};
-use super::{route_check, route_fields};
+use super::{route_check, route_fields, route_overrides};
 use crate::answer::failed;
 use crate::app::{App, AppState};
 use crate::auth::ActsFor;
@@ -98,6 +98,7 @@ pub async fn apply(
     request: Request,
 ) -> Result<Json<Value>, Problem> {
     const KNOWN: &[&str] = &["workflows", "routes", "types", "default", "prune", "dry_run", "tenant"];
+    may_change(&app.route_changes, &tenant, "routes")?;
     let fields = Fields::body_up_to(&app, request, KNOWN, LARGEST).await?;
     let Asked { puts, prune, dry_run } = read(fields, &tenant)?;
     let placed: Vec<(String, &Route)> =
@@ -117,6 +118,13 @@ pub async fn apply(
              route stand for many workflows"
         )));
     }
+    let mut stands: BTreeMap<&RouteName, &Route> =
+        there.iter().filter(|(name, _)| deletes.binary_search(name).is_err()).collect();
+    stands.extend(puts.iter().map(|(name, route)| (name, route)));
+    route_overrides::check_all(&app.routes.load(), &stands, |workflow| {
+        let name = RouteName::Workflow(workflow.clone());
+        puts.binary_search_by(|(put, _)| put.cmp(&name)).ok().map(|_| format!("{}.", place(&name)))
+    })?;
     let active = |name: &RouteName| {
         let put = puts.binary_search_by(|(put, _)| put.cmp(name)).ok();
         put.map_or_else(|| prune, |at| puts[at].1.is_active)

@@ -100,6 +100,9 @@ fn the_row_alone_says_most() {
     assert_eq!(of(&|e| e.state = State::Retrying), Some("retry"));
     assert_eq!(of(&|e| (e.state, e.published_at) = (State::Retrying, Some(at(1)))), Some("pulsar"));
     assert_eq!(of(&|e| (e.state, e.parks) = (State::Retrying, 2)), Some("concurrency"));
+    let full = "nothing was sent: the memory for large payloads stayed full";
+    let unsent = Execution { parks: 1, error: Some(full.to_owned()), ..execution(State::Accepted) };
+    assert_eq!(why(&case(), &unsent).unwrap().detail, format!("parked 1 times: {full}"));
     assert_eq!(of(&|e| e.state = State::Waiting), Some("callback"));
     assert_eq!(of(&|e| (e.state, e.lease_until) = (State::Running, Some(at(9)))), None);
     assert_eq!(of(&|e| (e.state, e.lease_until) = (State::Running, Some(at(1)))), Some("retry"));
@@ -150,4 +153,20 @@ fn the_consumers_say_the_rest() {
     assert_eq!((open.kind, open.until), ("breaker", Some(at(5))));
     let other = json!({ "breakers": [{ "endpoint": "http://n8n.example:80/webhook/other", "until": "2026-01-31T09:00:05Z" }] });
     assert_eq!(with(Some(vec![consumer(other)])).kind, "pulsar");
+}
+
+#[test]
+fn a_broker_that_no_publisher_reaches_is_what_is_waited_for() {
+    let publisher = |detail| MemberRow { kind: "publisher".into(), ..consumer(detail) };
+    let lost = || consumer(json!({ "topics_lost": ["persistent://acme/workflows/long"], "slots_free": 0 }));
+    let with = |publishers: Vec<MemberRow>| {
+        let members = Some(publishers.into_iter().chain([lost()]).collect());
+        why(&Case { members, ..case() }, &execution(State::Accepted)).unwrap()
+    };
+    let (up, down) = (json!({ "broker_up": true }), json!({ "broker_up": false }));
+    let away = with(vec![publisher(down.clone()), publisher(down.clone()), publisher(json!({}))]);
+    assert_eq!(away.kind, "pulsar");
+    assert!(away.detail.contains("out of reach"), "{}", away.detail);
+    assert_eq!(with(vec![publisher(down), publisher(up)]).kind, "consumer_absent");
+    assert_eq!(with(vec![publisher(json!({}))]).kind, "consumer_absent");
 }

@@ -6,6 +6,7 @@ use super::Values::{Bounded, Closed};
 use super::{By, Kind, Label, Metric, Start};
 
 const LANE: Label = ("lane", Closed(&["short", "long", "ai", "analytics"]));
+const POOL: Label = ("pool", Closed(&["main", "batch", "duty", "list", "watch"]));
 const STATEMENT: Label = ("statement", Closed(&["accept", "claim", "finish", "reschedule"]));
 const TRANSACTION: Label = ("name", Bounded("the store's transactions"));
 const ENDS: Label = ("state", Closed(&["succeeded", "failed", "dead_lettered", "cancelled", "expired"]));
@@ -74,21 +75,27 @@ const fn with(rest: &'static [&'static [&'static str]], metric: Metric) -> Metri
 pub const METRICS: &[Metric] = &[
     // The whole
     absent(gauge(Both, "bridge_info", &[("version", Bounded("the running version")), ("daemon", Closed(&["publisher", "consumer"]))], "1; which version runs")),
-    gauge(Both, "bridge_members", &[("daemon", Closed(&["publisher", "consumer"]))], "Daemons whose heartbeat is fresh"),
-    gauge(Both, "bridge_oldest_due_timer_seconds", &[], "How long the oldest due timer has been waiting; grows when no publisher rings the timers"),
+    gauge(Both, "bridge_members", &[("daemon", Closed(&["publisher", "consumer"]))], "Daemons whose heartbeat is fresh; NaN where Postgres does not answer"),
+    gauge(Both, "bridge_oldest_due_timer_seconds", &[], "How long the oldest due timer has been waiting; grows when no publisher rings the timers; NaN where Postgres does not answer"),
+    counter(Both, "bridge_measure_failures_total", &[("what", Closed(&["members", "pulse"]))], "Figures that Postgres was asked for in vain; they show NaN until it answers"),
     histogram(Both, "bridge_execution_seconds", &[LANE, ENDS], "From the acceptance of an execution to its end"),
     counter(Both, "bridge_dead_letters_total", &[LANE, REASON], "Executions that became dead letters"),
     counter(Both, "bridge_evidence_total", &[LANE, ("evidence", Closed(&["started", "response", "callback"]))], "Successes by what they rest on; started means that the outcome is unknown"),
-    gauge(Both, "bridge_store_pool_connections", &[("pool", Closed(&["main", "batch", "duty", "list", "watch"])), ("state", Closed(&["idle", "used"]))], "Connections to Postgres that are open, by pool; the batched statements have their own beside them"),
-    absent(gauge(Both, "bridge_credential_expires_seconds", &[("kind", Closed(&["broker_token", "ca_certificate"]))], "Seconds until it expires; absent when it does not")),
+    gauge(Both, "bridge_store_pool_connections", &[POOL, ("state", Closed(&["idle", "used"]))], "Connections to Postgres that are open, by pool; the batched statements have their own beside them"),
+    gauge(Both, "bridge_store_pool_connections_max", &[POOL], "How many connections a pool may have"),
+    histogram(Both, "bridge_store_pool_wait_seconds", &[POOL], "How long a connection of the pool was waited for, tried every 10 s; 0 where one was idle or could be opened"),
+    absent(gauge(Both, "bridge_credential_expires_seconds", &[("kind", Closed(&["broker_token", "ca_certificate"]))], "Seconds until it expires; absent, or NaN, when it does not or cannot be read")),
     counter(Both, "bridge_heartbeat_failures_total", &[], "Heartbeats that could not be written"),
     counter(Both, "bridge_spans_total", &[("outcome", Closed(&["exported", "dropped"]))], "Spans handed to the collector, and spans that were lost"),
     counter(Both, "bridge_connections_cut_total", &[("why", Closed(&["write"]))], "HTTP connections closed because the peer did not take its answer"),
 
     // Webhooks
-    counter(Both, "bridge_webhook_requests_total", &[LANE, ("answer", Closed(ANSWERS))], "Requests sent to webhooks, by kind of answer"),
+    counter(Both, "bridge_webhook_requests_total", &[LANE, ("answer", Closed(ANSWERS))], "Requests sent to webhooks, by kind of answer; the canary's are not among them"),
     histogram(Both, "bridge_webhook_seconds", &[LANE], "From sending a request to its last byte"),
     gauge(Both, "bridge_webhooks_in_flight", &[], "Requests sent to webhooks and not answered yet"),
+    gauge(Both, "bridge_breakers_open", &[], "Endpoints to which nothing is sent at present; the publisher's are those of native routes"),
+    gauge(Both, "bridge_global_slots", &[], "Webhooks that may be fired at once"),
+    gauge(Both, "bridge_global_slots_free", &[], "Webhooks that could be fired at once beyond those in flight"),
     counter(Both, "bridge_breaker_opened_total", &[], "How often an endpoint's breaker opened"),
     counter(Both, "n8n_requests_total", &[LANE, ("status", Closed(ANSWERS))], "As bridge_webhook_requests_total; kept for older dashboards"),
     histogram(Both, "n8n_request_duration_seconds", &[LANE], "As bridge_webhook_seconds; kept for older dashboards"),
@@ -130,6 +137,10 @@ pub const METRICS: &[Metric] = &[
     counter(Publisher, "bridge_publish_total", &[LANE, ("outcome", Closed(&["new", "replayed", "conflict", "tenant_closed"]))], "Executions that were asked for, by what became of the request"),
     counter(Publisher, "bridge_publish_refused_total", &[("reason", Closed(&["rate", "open_executions", "payload_bytes_per_day", "requests", "bytes", "too_large", "tenant_suspended", "no_data_key", "postgres_unavailable", "bad_row", "failed"]))], "Requests to publish that were refused"),
     absent(counter(Publisher, "bridge_tenant_executions_total", &[("tenant", Bounded("the busiest, at most telemetry.tenants_named; the rest is other"))], "Executions that were accepted, by tenant")),
+    gauge(Publisher, "bridge_inflight_requests", &[], "Requests at work that count against publisher.inflight_requests"),
+    gauge(Publisher, "bridge_inflight_requests_max", &[], "publisher.inflight_requests: beyond it a request is answered 503"),
+    gauge(Publisher, "bridge_inflight_bytes", &[], "Memory that requests at work have taken of publisher.inflight_bytes"),
+    gauge(Publisher, "bridge_inflight_bytes_max", &[], "publisher.inflight_bytes: beyond it a request is answered 503"),
     counter(Publisher, "bridge_handoff_refused_total", &[("reason", Closed(&["broker_down", "full"]))], "Executions that were left to their timers at once"),
     counter(Publisher, "bridge_messages_published_total", &[LANE, ("outcome", Closed(&["ok", "unsigned", "timed_out", "down", "refused"]))], "Messages given to the broker"),
     histogram(Publisher, "bridge_publish_seconds", &[LANE], "From signing a message to the broker's receipt"),
@@ -151,13 +162,13 @@ pub const METRICS: &[Metric] = &[
 
     // Publisher: callers
     counter(Publisher, "bridge_logins_total", &[("kind", Closed(&["api_key", "own", "outside", "client_credentials"])), ("outcome", Closed(&["ok", "refused"]))], "Credentials that were looked at"),
-    counter(Publisher, "bridge_logins_refused_total", &[("why", Closed(&["missing", "not_ready", "too_long", "malformed", "scheme", "several", "unknown_key", "algorithm", "critical", "type", "issuer", "audience", "no_expiry", "expired", "not_yet", "kid", "signature", "subject", "secret", "tenant", "revoked"]))], "Credentials that were refused"),
+    counter(Publisher, "bridge_logins_refused_total", &[("why", Closed(&["missing", "not_ready", "no_keys", "too_long", "malformed", "scheme", "several", "unknown_key", "algorithm", "critical", "type", "issuer", "audience", "no_expiry", "expired", "not_yet", "kid", "signature", "subject", "secret", "tenant", "revoked"]))], "Credentials that were refused"),
     counter(Publisher, "bridge_forbidden_total", &[("scope", Closed(&["publish", "read", "payload", "result", "replay", "routes", "admin"]))], "Requests whose credential lacked the scope"),
     counter(Publisher, "bridge_token_requests_total", &[("outcome", Closed(&["issued", "invalid_request", "invalid_client", "invalid_scope", "unsupported_grant_type", "slow_down", "temporarily_unavailable", "server_error"]))], "Requests to the token route"),
     absent(counter(Publisher, "bridge_jwks_fetches_total", &[("issuer", Bounded("auth.issuers")), ("outcome", Closed(&["ok", "failed"]))], "Fetches of outside issuers' keys")),
     counter(Publisher, "bridge_signing_gate_failures_total", &[], "Questions about the consumers' keys that failed"),
     gauge(Publisher, "bridge_signing_key_waiting", &[], "1 while a new key waits until every consumer has it"),
-    gauge(Publisher, "bridge_signing_key_age_seconds", &[], "How long ago the keyring file was changed; a key that signs for long should be replaced"),
+    gauge(Publisher, "bridge_signing_key_age_seconds", &[], "How long ago the key that signs was made, or its file changed where the keyring does not say; a key that signs for long should be replaced"),
 
     // Publisher: relay and upkeep
     counter(Publisher, "bridge_relay_timers_total", &[("decision", Closed(&["publish", "rearm", "end", "delete", "leave"]))], "Due timers, by what was decided"),
@@ -176,7 +187,7 @@ pub const METRICS: &[Metric] = &[
     gauge(Publisher, "bridge_live_executions_capped", &[], "1 when there are more live executions than are counted"),
     gauge(Publisher, "bridge_oldest_unclaimed_seconds", &[LANE], "How long the oldest execution that is due has been waiting for its claim"),
     gauge(Publisher, "bridge_oldest_running_seconds", &[LANE], "How long ago the oldest attempt that runs was claimed"),
-    counter(Publisher, "bridge_watch_failures_total", &[], "Counts of live executions that failed or took too long; the figures before them stay"),
+    counter(Publisher, "bridge_watch_failures_total", &[], "Counts of live executions that failed or took too long; the figures show NaN until one succeeds"),
     gauge(Publisher, "n8n_queue_size", &[LANE], "Live executions that are accepted or wait for another attempt; kept for older dashboards"),
     gauge(Publisher, "workflow_active", &[LANE], "Live executions that run or wait for their callback; kept for older dashboards"),
 
@@ -188,6 +199,7 @@ pub const METRICS: &[Metric] = &[
     // Consumer: messages
     counter(Consumer, "bridge_messages_received_total", &[LANE], "Messages received from the broker, before they are verified"),
     gauge(Consumer, "bridge_messages_in_hand", &[], "Messages between receipt and acknowledgement"),
+    histogram(Consumer, "bridge_process_seconds", &[LANE], "From the receipt of a message to its acknowledgement, with the wait for a slot and the webhook's answer"),
     counter(Consumer, "bridge_messages_forged_total", &[("reason", Closed(&["signature", "algorithm", "audience", "tenant", "junk", "oversize"]))], "Messages that must not be believed"),
     counter(Consumer, "bridge_messages_forged_unrecorded_total", &[("why", Closed(&["cap", "store"]))], "Forged messages that were only counted"),
     counter(Consumer, "bridge_messages_stale_total", &[("reason", Closed(&["version", "unknown_key", "retired_key", "expired"]))], "Messages that were good once, or will be after a rollout"),
@@ -205,8 +217,8 @@ pub const METRICS: &[Metric] = &[
 
     // Consumer: attempts
     counter(Consumer, "bridge_claims_total", &[("answer", Closed(&["claimed", "terminal", "stale_attempt", "leased", "unknown", "expired", "exhausted"]))], "Claims by their answer; every refusal is a delivery too many"),
-    counter(Consumer, "bridge_parks_total", &[("reason", Closed(&["concurrency", "host", "breaker", "global", "hold", "route", "credential", "secret", "master_key"]))], "Messages put off without an attempt, by what they waited for"),
-    histogram(Consumer, "bridge_accept_to_fire_seconds", &[LANE], "First attempts: from acceptance, or from the time asked for, to the sending of the request"),
+    counter(Consumer, "bridge_parks_total", &[("reason", Closed(&["concurrency", "host", "breaker", "global", "hold", "route", "credential", "secret", "master_key", "callback", "lease", "memory", "payload"]))], "Messages put off without an attempt, by what they waited for"),
+    histogram(Consumer, "bridge_accept_to_fire_seconds", &[LANE], "First attempts: from acceptance, or from the time asked for, to the sending of the request; without the canary's"),
     with(ATTEMPTS, counter(Consumer, "bridge_attempts_total", &[LANE, ("state", Closed(&["retrying", "waiting", "succeeded", "failed", "dead_lettered"])), ("reason", Closed(&["none", "started", "response", "attempts_exhausted", "permanent_answer", "unknown_outcome", "payload_unreadable", "payload_gone", "blocked_address"]))], "Attempts recorded, by what they made of the execution")),
     counter(Consumer, "bridge_attempts_repeated_unknown_total", &[], "Attempts repeated although the workflow may have run"),
     counter(Consumer, "bridge_fences_lost_total", &[], "Attempts that ended after their lease was taken away"),
@@ -215,9 +227,6 @@ pub const METRICS: &[Metric] = &[
     counter(Consumer, "bridge_writes_failed_total", &[("what", Closed(&["claim", "park", "outcome"]))], "Statements that Postgres did not take"),
     counter(Consumer, "bridge_released_total", &[], "Parked executions that became due because nothing holds them any more"),
     counter(Consumer, "bridge_data_keys_sought_total", &[], "Directory loads for a data key that was not there yet"),
-    gauge(Consumer, "bridge_breakers_open", &[], "Endpoints to which nothing is sent at present"),
-    gauge(Consumer, "bridge_global_slots", &[], "Webhooks that may be fired at once"),
-    gauge(Consumer, "bridge_global_slots_free", &[], "Webhooks that could be fired at once beyond those in flight"),
 ];
 
 /// Those that happen: a success rests on an answer, a dead letter has a reason.

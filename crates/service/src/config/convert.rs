@@ -3,7 +3,7 @@
 use super::{AuthSettings, Canary, Config};
 use crate::vault::{Vault, VaultError};
 use bridge_bus::{BrokerAuth, BusConfig, Tls};
-use bridge_protocol::{Defaults, TopicNames, override_name};
+use bridge_protocol::{Defaults, TenantId, TopicNames, override_name};
 use bridge_store::StoreConfig;
 use bridge_webhook::{BreakerConfig, SlotLimits, WebhookConfig};
 use ipnet::IpNet;
@@ -217,6 +217,11 @@ impl Config {
             let url = format!("{}/internal/canary", base.trim_end_matches('/'));
             self.webhook.overrides.entry(override_name(Canary::WORKFLOW)).or_insert(url);
         }
+    }
+
+    /// Whose executions are no traffic. `None`: no canary flies.
+    pub fn canary_tenant(&self) -> Option<TenantId> {
+        TenantId::parse(&self.canary.tenant).ok().filter(|_| self.canary.enabled)
     }
 
     /// Where workflows report their results, as n8n reaches it. `None`: nobody may be asked for a callback.

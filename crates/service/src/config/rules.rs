@@ -10,19 +10,28 @@ use url::Url;
 
 /// What fits into one header line anywhere.
 const MAX_TOKEN_BYTES: usize = 65_536;
-const SLOWEST_POLL: Duration = Duration::from_secs(5);
+const SLOWEST_POLL: Duration = Duration::from_secs(2);
 /// Longer, and something on the way cuts the connection.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 /// A page is read and worked on in one go.
 const LARGEST_PAGE: u16 = 1000;
+const RAREST_CANARY: Duration = Duration::from_secs(240);
 
-/// Every number of the configuration is a limit, a size or a time: none works as zero.
+/// Where zero says something: no limit, or nobody.
+const MAY_BE_ZERO: [&str; 3] = [
+    "publisher.credential_changes_per_minute",
+    "publisher.route_changes_per_minute",
+    "telemetry.tenants_named",
+];
+
+/// Every other number of the configuration is a limit, a size or a time that does not work as zero.
 pub(super) fn numbers(table: &Table, faults: &mut ConfigFaults) {
     for (section, keys) in table {
         let Some(keys) = keys.as_table() else { continue };
         for (key, value) in keys {
             let place = format!("{section}.{key}");
-            if value.as_integer().is_some_and(|number| number < 1) && !faults.names(&place) {
+            let least = i64::from(!MAY_BE_ZERO.contains(&place.as_str()));
+            if value.as_integer().is_some_and(|number| number < least) && !faults.names(&place) {
                 faults.add(place, "must be 1 or more");
             }
         }
@@ -91,7 +100,10 @@ fn secrets(config: &Config, faults: &mut ConfigFaults) {
         faults.add("auth.jwks_min_refresh_s", "must not be longer than auth.jwks_refresh_s");
     }
     if config.auth.directory_poll_ms.get() > SLOWEST_POLL {
-        faults.add("auth.directory_poll_ms", "must be 5000 or less: a revocation waits for it");
+        faults.add(
+            "auth.directory_poll_ms",
+            "must be 2000 or less: a revocation waits for it, and callers are refused when it is late",
+        );
     }
     if config.auth.max_token_bytes > MAX_TOKEN_BYTES {
         faults.add("auth.max_token_bytes", format!("must be {MAX_TOKEN_BYTES} or less"));
@@ -251,6 +263,12 @@ fn canary(config: &Config, faults: &mut ConfigFaults) {
     let canary = &config.canary;
     if let Err(error) = TenantId::parse(&canary.tenant) {
         faults.add("canary.tenant", error.to_string());
+    }
+    // One that came back within five minutes takes a lost one's alert back.
+    if canary.interval_s.get() > RAREST_CANARY {
+        let what =
+            format!("must be {} or less: the alerts expect one in five minutes", RAREST_CANARY.as_secs());
+        faults.add("canary.interval_s", what);
     }
     if canary.timeout_s > canary.interval_s {
         faults.add("canary.timeout_s", "must not be longer than canary.interval_s");

@@ -66,6 +66,25 @@ fn the_embedded_defaults_fill_every_section() {
 }
 
 #[test]
+fn zero_is_taken_where_it_says_no_limit_or_nobody() {
+    for name in [
+        "BRIDGE_PUBLISHER__CREDENTIAL_CHANGES_PER_MINUTE",
+        "BRIDGE_PUBLISHER__ROUTE_CHANGES_PER_MINUTE",
+        "BRIDGE_TELEMETRY__TENANTS_NAMED",
+    ] {
+        let loaded = Config::load_for(Role::Operator, None, env(&[(name, "0")]));
+        assert!(loaded.is_ok(), "{name}: {:?}", loaded.err());
+    }
+}
+
+#[test]
+fn a_canary_flies_as_often_as_its_alerts_expect() {
+    let files = Files::new();
+    let faults = files.faults(&format!("{SAMPLE}\n[canary]\ninterval_s = 241\n"), &[]);
+    assert!(faults.contains("canary.interval_s") && faults.contains("240 or less"), "{faults}");
+}
+
+#[test]
 fn a_sample_file_is_read_and_printed_without_secrets() {
     let files = Files::new();
     let (config, _) = Config::load(Some(files.config(SAMPLE)), env(&[])).unwrap();

@@ -1,17 +1,21 @@
 //! Spans leave in the background, from a bounded queue. Whatever the collector does, the work is not held up: a span
 //! that finds no room or is not taken is counted and gone, and the log says so once a minute.
 
+use super::encode::{self, Sender};
+use super::otlp::{Collector, Refusal};
+use bytes::Bytes;
 use metrics::Counter;
 use opentelemetry::Context;
-use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::trace::{
-    BatchConfigBuilder, BatchSpanProcessor, Span, SpanData, SpanExporter, SpanProcessor,
-};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
 
 /// Of the same trouble one line a minute.
 const SAY_EVERY: Duration = Duration::from_secs(60);
@@ -19,11 +23,20 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 const BATCH: usize = 1024;
 /// How long a span may wait for others.
 const GATHER: Duration = Duration::from_secs(1);
+/// For a batch to be taken, repetitions included; then the next one has its turn.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Before a batch is offered again to a collector that may take it later; then twice as long.
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
 
-/// What the queue and the exporter know of each other.
-struct Passage {
-    /// Spans in the queue.
-    waiting: AtomicUsize,
+/// Takes the spans that end; clones share the queue.
+#[derive(Clone, Debug)]
+pub(super) struct Queue(Arc<Inner>);
+
+struct Inner {
+    waiting: Mutex<Waiting>,
+    /// A batch is full, or the last ones are to leave.
+    wake: Notify,
+    room: usize,
     exported: Counter,
     dropped: Counter,
     /// Dropped since the log last said so: for want of room, and because they were not taken.
@@ -32,202 +45,193 @@ struct Passage {
     said: Mutex<Option<Instant>>,
 }
 
-/// The SDK's batch processor behind a bound of our own: the SDK keeps the number that it drops to itself.
-#[derive(Debug)]
-pub(super) struct Bounded {
-    inner: BatchSpanProcessor,
-    passage: Arc<Passage>,
-    room: usize,
+#[derive(Default)]
+struct Waiting {
+    /// All but the last are full.
+    batches: VecDeque<Batch>,
+    spans: usize,
+    /// No more will come: what is here leaves, and that is the end.
+    closed: bool,
 }
 
-/// The processor that exports by `exporter` from a queue of `room` spans.
-pub(super) fn bounded<E: SpanExporter + 'static>(exporter: E, endpoint: &str, room: usize) -> Bounded {
-    let passage = Arc::new(Passage::new());
-    let counted = Counted { inner: exporter, passage: passage.clone(), endpoint: endpoint.to_owned() };
-    let config = BatchConfigBuilder::default()
-        .with_max_queue_size(room)
-        .with_max_export_batch_size(BATCH.min(room))
-        .with_scheduled_delay(GATHER)
-        .build();
-    let inner = BatchSpanProcessor::builder(counted).with_batch_config(config).build();
-    Bounded { inner, passage, room }
+#[derive(Default)]
+struct Batch {
+    /// Written, one after the other.
+    bytes: Vec<u8>,
+    spans: usize,
 }
 
-impl SpanProcessor for Bounded {
+impl SpanProcessor for Queue {
     fn on_start(&self, _span: &mut Span, _context: &Context) {}
 
     fn on_end(&self, span: SpanData) {
+        thread_local!(static WRITTEN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
         if !span.span_context.is_sampled() {
             return;
         }
-        if self.passage.waiting.fetch_add(1, Ordering::Relaxed) >= self.room {
-            self.passage.waiting.fetch_sub(1, Ordering::Relaxed);
-            self.passage.no_room.fetch_add(1, Ordering::Relaxed);
-            // Only counted: a log line from within a span's end could end in here again.
-            self.passage.dropped.increment(1);
-            return;
-        }
-        self.inner.on_end(span);
+        WRITTEN.with_borrow_mut(|written| {
+            written.clear();
+            encode::span(written, &span);
+            self.put(written);
+        });
     }
 
+    /// The guard of telemetry has the last ones sent, where there is a runtime.
     fn force_flush(&self) -> OTelSdkResult {
-        self.inner.force_flush()
+        Ok(())
     }
 
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.inner.shutdown_with_timeout(timeout)
-    }
-
-    fn set_resource(&mut self, resource: &Resource) {
-        self.inner.set_resource(resource);
+    fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
+        Ok(())
     }
 }
 
-/// Counts what is exported and what is lost. Runs on the processor's own thread.
-#[derive(Debug)]
-struct Counted<E> {
-    inner: E,
-    passage: Arc<Passage>,
-    endpoint: String,
-}
-
-impl<E: SpanExporter> SpanExporter for Counted<E> {
-    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        let number = batch.len();
-        self.passage.waiting.fetch_sub(number, Ordering::Relaxed);
-        let result = self.inner.export(batch).await;
-        if result.is_ok() {
-            self.passage.exported.increment(number as u64);
-        } else {
-            self.passage.dropped.increment(number as u64);
-            self.passage.not_taken.fetch_add(number as u64, Ordering::Relaxed);
-        }
-        if let Some((no_room, not_taken)) = self.passage.to_be_said(Instant::now()) {
-            let error = result.as_ref().err().map(tracing::field::display);
-            tracing::warn!(
-                endpoint = self.endpoint,
-                no_room,
-                not_taken,
-                error,
-                "spans are dropped: the collector does not take them, or not fast enough; nothing else is affected"
-            );
-        }
-        result
-    }
-
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.inner.shutdown_with_timeout(timeout)
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        self.inner.force_flush()
-    }
-
-    fn set_resource(&mut self, resource: &Resource) {
-        self.inner.set_resource(resource);
-    }
-}
-
-impl std::fmt::Debug for Passage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Passage").field("waiting", &self.waiting).finish_non_exhaustive()
-    }
-}
-
-impl Passage {
-    fn new() -> Self {
+impl Queue {
+    /// For `room` spans.
+    pub(super) fn new(room: usize) -> Self {
         let counter = |outcome: &'static str| {
             let counter = metrics::counter!("bridge_spans_total", "outcome" => outcome);
             counter.absolute(0);
             counter
         };
-        Self {
-            waiting: AtomicUsize::new(0),
+        Self(Arc::new(Inner {
+            waiting: Mutex::default(),
+            wake: Notify::new(),
+            room,
             exported: counter("exported"),
             dropped: counter("dropped"),
             no_room: AtomicU64::new(0),
             not_taken: AtomicU64::new(0),
             said: Mutex::new(None),
+        }))
+    }
+
+    fn put(&self, span: &[u8]) {
+        let mut waiting = self.waiting();
+        if waiting.spans >= self.0.room || waiting.closed {
+            drop(waiting);
+            self.0.no_room.fetch_add(1, Ordering::Relaxed);
+            // Only counted: a log line from within a span's end could end in here again.
+            self.0.dropped.increment(1);
+            return;
+        }
+        waiting.spans += 1;
+        if waiting.batches.back().is_none_or(|last| last.spans >= BATCH) {
+            waiting.batches.push_back(Batch::default());
+        }
+        let Some(last) = waiting.batches.back_mut() else { return };
+        last.bytes.extend_from_slice(span);
+        last.spans += 1;
+        if last.spans == BATCH {
+            drop(waiting);
+            self.0.wake.notify_one();
+        }
+    }
+
+    /// Sends batch after batch until the queue is closed and empty.
+    pub(super) fn export(&self, collector: Collector, sender: Sender) -> Exporting {
+        let queue = self.clone();
+        let task = tokio::spawn(async move {
+            loop {
+                let closed = queue.waiting().closed;
+                // When a second is over, and at the end, a batch leaves that is not full.
+                let full = !closed && timeout(GATHER, queue.0.wake.notified()).await.is_ok();
+                while let Some(batch) = queue.next(full) {
+                    let outcome = offer(&collector, sender.request(&batch.bytes).into()).await;
+                    queue.count(batch.spans as u64, outcome.err(), collector.endpoint());
+                }
+                if closed {
+                    return;
+                }
+            }
+        });
+        Exporting { queue: self.clone(), task }
+    }
+
+    fn next(&self, full: bool) -> Option<Batch> {
+        let mut waiting = self.waiting();
+        let batch = waiting.batches.pop_front_if(|batch| !full || batch.spans == BATCH)?;
+        waiting.spans -= batch.spans;
+        Some(batch)
+    }
+
+    fn count(&self, spans: u64, refusal: Option<Refusal>, endpoint: &str) {
+        let lost = refusal.as_ref().map_or(0, |refusal| refusal.spans.unwrap_or(spans).min(spans));
+        self.0.exported.increment(spans - lost);
+        self.0.dropped.increment(lost);
+        self.0.not_taken.fetch_add(lost, Ordering::Relaxed);
+        if let Some((no_room, not_taken)) = self.to_be_said(Instant::now()) {
+            tracing::warn!(
+                endpoint,
+                no_room,
+                not_taken,
+                error = refusal.map(|refusal| refusal.why),
+                "spans are dropped: the collector does not take them, or not fast enough; nothing else is affected"
+            );
         }
     }
 
     /// The drops that the log has not told of, when it may.
     fn to_be_said(&self, now: Instant) -> Option<(u64, u64)> {
         let anything = |number: &AtomicU64| number.load(Ordering::Relaxed) > 0;
-        if !anything(&self.no_room) && !anything(&self.not_taken) {
+        if !anything(&self.0.no_room) && !anything(&self.0.not_taken) {
             return None;
         }
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = self.0.said.lock().unwrap_or_else(PoisonError::into_inner);
         if said.is_some_and(|at| now.saturating_duration_since(at) < SAY_EVERY) {
             return None;
         }
         *said = Some(now);
-        Some((self.no_room.swap(0, Ordering::Relaxed), self.not_taken.swap(0, Ordering::Relaxed)))
+        Some((self.0.no_room.swap(0, Ordering::Relaxed), self.0.not_taken.swap(0, Ordering::Relaxed)))
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Again and again while the collector may take it later and its time is not over.
+async fn offer(collector: &Collector, request: Bytes) -> Result<(), Refusal> {
+    let end = Instant::now() + PATIENCE;
+    let mut pause = AGAIN_AFTER;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let refusal = match timeout(left, collector.take(request.clone())).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(refusal)) => refusal,
+            Err(_) => Refusal::never(format!("no answer within {} s", PATIENCE.as_secs())),
+        };
+        if !refusal.later || Instant::now() + pause >= end {
+            return Err(refusal);
+        }
+        sleep(pause).await;
+        pause *= 2;
+    }
+}
+
+/// The sending task.
+pub(super) struct Exporting {
+    queue: Queue,
+    task: JoinHandle<()>,
+}
+
+impl Exporting {
+    /// Returns when the last spans are sent, or dropped.
+    pub(super) async fn finish(self) {
+        self.queue.waiting().closed = true;
+        self.queue.0.wake.notify_one();
+        if let Err(error) = self.task.await {
+            tracing::warn!(%error, "the export of the last spans failed");
+        }
+    }
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue").field("room", &self.room).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::*;
-    use opentelemetry::trace::{Tracer, TracerProvider};
-    use opentelemetry_sdk::error::OTelSdkError;
-    use opentelemetry_sdk::trace::SdkTracerProvider;
-    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-
-    /// Says when it is asked, and answers when it is told to.
-    #[derive(Debug)]
-    struct Stuck {
-        asked: SyncSender<usize>,
-        answer: Mutex<Receiver<bool>>,
-    }
-
-    impl SpanExporter for Stuck {
-        async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-            self.asked.send(batch.len()).unwrap();
-            let good = self.answer.lock().unwrap().recv().unwrap_or(true);
-            if good { Ok(()) } else { Err(OTelSdkError::InternalFailure("no".to_owned())) }
-        }
-    }
-
-    #[test]
-    fn a_stuck_collector_holds_nothing_up_and_every_lost_span_is_counted() {
-        let recorder = crate::telemetry::detached_recorder().unwrap();
-        let handle = recorder.handle();
-        metrics::with_local_recorder(&recorder, || {
-            let (asked, asks) = sync_channel(16);
-            let (answers, answer) = sync_channel(16);
-            let processor = bounded(Stuck { asked, answer: Mutex::new(answer) }, "http://collector", 4);
-            let passage = processor.passage.clone();
-            let provider = SdkTracerProvider::builder().with_span_processor(processor).build();
-            let tracer = provider.tracer("test");
-            let end = |number| (0..number).for_each(|_| drop(tracer.start("span")));
-            end(4);
-            assert_eq!(asks.recv().unwrap(), 4);
-            // The exporter has four in hand and does not come back: four more wait, the rest is dropped.
-            end(10);
-            assert_eq!(passage.no_room.load(Ordering::Relaxed), 6);
-            answers.send(false).unwrap();
-            assert_eq!(asks.recv().unwrap(), 4);
-            answers.send(true).unwrap();
-            provider.shutdown().unwrap();
-            for line in
-                ["bridge_spans_total{outcome=\"dropped\"} 10", "bridge_spans_total{outcome=\"exported\"} 4"]
-            {
-                assert!(handle.render().contains(line), "{}", handle.render());
-            }
-        });
-    }
-
-    #[test]
-    fn the_log_says_it_once_a_minute() {
-        let passage = Passage::new();
-        let now = Instant::now();
-        assert_eq!(passage.to_be_said(now), None);
-        passage.no_room.fetch_add(2, Ordering::Relaxed);
-        assert_eq!(passage.to_be_said(now), Some((2, 0)));
-        passage.not_taken.fetch_add(3, Ordering::Relaxed);
-        assert_eq!(passage.to_be_said(now + Duration::from_secs(59)), None);
-        assert_eq!(passage.to_be_said(now + SAY_EVERY), Some((0, 3)));
-    }
-}
+mod tests;

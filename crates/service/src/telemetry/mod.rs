@@ -1,20 +1,22 @@
 //! Logs, traces and metrics of a daemon.
 
+mod encode;
 mod export;
 mod level;
 mod logs;
 mod otlp;
 mod recorder;
+mod tls;
 mod traces;
 
 use crate::config::Telemetry;
 use metrics_exporter_prometheus::{BuildError, PrometheusHandle};
-use opentelemetry_otlp::ExporterBuildError;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use std::path::PathBuf;
 use std::time::Duration;
 use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
 
+use export::Exporting;
 pub use level::Again;
 pub use recorder::{detached_metrics, detached_recorder};
 pub(crate) use traces::{TRACE_AGE, TRACING_ON};
@@ -29,7 +31,9 @@ pub enum TelemetryError {
     #[error(
         "traces cannot be exported to {endpoint}; check telemetry.otlp_endpoint and the OTEL_EXPORTER_OTLP_* variables"
     )]
-    Exporter { endpoint: String, source: ExporterBuildError },
+    Address { endpoint: String, source: tonic::transport::Error },
+    #[error("traces cannot be exported: {variable} holds what is no header: {what}")]
+    Header { variable: &'static str, what: String },
     #[error("traces cannot be exported: {} cannot be read; check {variable}", .file.display())]
     Certificate { variable: String, file: PathBuf, source: std::io::Error },
     #[error(
@@ -46,7 +50,8 @@ pub enum TelemetryError {
 
 /// Keeps telemetry alive; `shutdown` sends what is left.
 pub struct TelemetryGuard {
-    provider: Option<SdkTracerProvider>,
+    /// Also what its spans come from: they end with it.
+    exporting: Option<(SdkTracerProvider, Exporting)>,
     metrics: PrometheusHandle,
 }
 
@@ -63,15 +68,15 @@ pub fn init(
     let metrics = recorder::install()?;
     let (logs, change) = logs::layer(config)?;
     // Without an endpoint there is no layer, and spans cost nothing.
-    let provider = config
+    let exporting = config
         .otlp_endpoint
         .as_deref()
         .map(|endpoint| traces::provider(config, endpoint, service))
         .transpose()?;
-    let traces = provider.as_ref().map(|provider| traces::layer(config, provider, service));
+    let traces = exporting.as_ref().map(|(provider, _)| traces::layer(config, provider, service));
     tracing_subscriber::registry().with(logs).with(traces).try_init()?;
     level::Levels { change, config: config.clone(), again }.listen().map_err(TelemetryError::Signals)?;
-    Ok(TelemetryGuard { provider, metrics })
+    Ok(TelemetryGuard { exporting, metrics })
 }
 
 impl TelemetryGuard {
@@ -85,15 +90,14 @@ impl TelemetryGuard {
         self.metrics.render()
     }
 
-    /// Sends the last spans, within a budget, off the runtime's threads: the exporter blocks.
+    /// Sends the last spans, within a budget.
     pub async fn shutdown(self) {
-        let Some(provider) = self.provider else { return };
-        let work = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(SHUTDOWN_BUDGET));
-        match tokio::time::timeout(SHUTDOWN_BUDGET, work).await {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => tracing::warn!(%error, "the last spans could not be exported"),
-            Ok(Err(error)) => tracing::warn!(%error, "the export of the last spans failed"),
-            Err(_) => tracing::warn!("the last spans took too long to export and are dropped"),
+        let Some((provider, exporting)) = self.exporting else { return };
+        if tokio::time::timeout(SHUTDOWN_BUDGET, exporting.finish()).await.is_err() {
+            tracing::warn!("the last spans took too long to export and are dropped");
+        }
+        if let Err(error) = provider.shutdown() {
+            tracing::warn!(%error, "traces did not end cleanly");
         }
     }
 }

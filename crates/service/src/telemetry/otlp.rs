@@ -1,55 +1,177 @@
-//! The exporter: OTLP over gRPC or HTTP, with the headers and the TLS that OpenTelemetry's standard variables name.
+//! The collector: OTLP over gRPC or HTTP, with the headers and the TLS that OpenTelemetry's standard variables name.
 
 use super::TelemetryError;
+use super::tls::TlsFiles;
 use crate::config::{OtlpProtocol, Telemetry, otlp_headers};
-use http::{Request, Response};
-use opentelemetry_http::{Bytes, HttpClient, HttpError, ResponseBodyTooLarge};
-use opentelemetry_otlp::tonic_types::metadata::MetadataMap;
-use opentelemetry_otlp::tonic_types::transport::{Certificate, ClientTlsConfig, Identity};
-use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig, WithTonicConfig};
-use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
-use std::pin::Pin;
+use bytes::{Buf, BufMut, Bytes};
+use http::HeaderMap;
+use http::uri::PathAndQuery;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use prost::Message;
 use std::time::Duration;
+use tonic::client::Grpc;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::metadata::MetadataMap;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
 
-/// For one request, and all its repetitions.
+/// For one request.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// A collector answers a few bytes.
 const LARGEST_ANSWER: usize = 64 << 10;
+const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
-pub(super) fn exporter(config: &Telemetry, endpoint: &str) -> Result<SpanExporter, TelemetryError> {
-    let tls = TlsFiles::read()?;
-    let built = match config.otlp_protocol {
-        OtlpProtocol::Grpc => {
-            let mut builder = SpanExporter::builder()
-                .with_tonic()
-                .with_endpoint(endpoint)
-                .with_timeout(TIMEOUT)
-                .with_metadata(MetadataMap::from_headers(headers(config)));
-            if endpoint.starts_with("https://") {
-                builder = builder.with_tls_config(tls.for_grpc());
+/// Why spans were not taken.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) why: String,
+    /// Whether the same request may be taken later.
+    pub(super) later: bool,
+    /// So many of them; none: all.
+    pub(super) spans: Option<u64>,
+}
+
+impl Refusal {
+    pub(super) fn later(why: impl Into<String>) -> Self {
+        Self { why: why.into(), later: true, spans: None }
+    }
+
+    pub(super) fn never(why: impl Into<String>) -> Self {
+        Self { why: why.into(), later: false, spans: None }
+    }
+}
+
+pub(super) struct Collector {
+    endpoint: String,
+    headers: HeaderMap,
+    way: Way,
+}
+
+enum Way {
+    Grpc(Grpc<Channel>),
+    Http {
+        client: reqwest::Client,
+        url: String,
+    },
+    #[cfg(test)]
+    Scripted(tests::Script),
+}
+
+impl Collector {
+    pub(super) fn new(config: &Telemetry, endpoint: &str) -> Result<Self, TelemetryError> {
+        let tls = TlsFiles::read()?;
+        let way = match config.otlp_protocol {
+            OtlpProtocol::Grpc => {
+                let unusable = |source| TelemetryError::Address { endpoint: endpoint.to_owned(), source };
+                let mut address = Endpoint::from_shared(endpoint.to_owned())
+                    .map_err(unusable)?
+                    .connect_timeout(TIMEOUT)
+                    .timeout(TIMEOUT);
+                if endpoint.starts_with("https://") {
+                    address = address.tls_config(tls.for_grpc()).map_err(unusable)?;
+                }
+                Way::Grpc(Grpc::new(address.connect_lazy()).max_decoding_message_size(LARGEST_ANSWER))
             }
-            builder.build()
+            OtlpProtocol::HttpProtobuf => {
+                let builder =
+                    reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
+                let client = tls
+                    .for_http(builder)
+                    .and_then(reqwest::ClientBuilder::build)
+                    .map_err(|source| TelemetryError::Client { endpoint: endpoint.to_owned(), source })?;
+                Way::Http { client, url: traces_url(endpoint) }
+            }
+        };
+        Ok(Self { endpoint: endpoint.to_owned(), headers: headers(config)?, way })
+    }
+
+    pub(super) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Offers the spans of one request.
+    pub(super) async fn take(&self, request: Bytes) -> Result<(), Refusal> {
+        let answer = match &self.way {
+            Way::Grpc(client) => self.call(client.clone(), request).await?,
+            Way::Http { client, url } => self.post(client, url, request).await?,
+            #[cfg(test)]
+            Way::Scripted(script) => return script.take(request),
+        };
+        let answer = ExportTraceServiceResponse::decode(answer)
+            .map_err(|error| Refusal::never(format!("what answered is no OTLP collector: {error}")))?;
+        match answer.partial_success {
+            Some(part) if part.rejected_spans > 0 => {
+                let spans = part.rejected_spans.unsigned_abs();
+                Err(Refusal { spans: Some(spans), ..Refusal::never(part.error_message) })
+            }
+            _ => Ok(()),
         }
-        OtlpProtocol::HttpProtobuf => {
-            let named = headers(config);
-            let text = |value: &http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
-            let headers: HashMap<String, String> =
-                named.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
-            let client = tls
-                .for_http()
-                .map_err(|source| TelemetryError::Client { endpoint: endpoint.to_owned(), source })?;
-            SpanExporter::builder()
-                .with_http()
-                .with_protocol(Protocol::HttpBinary)
-                .with_endpoint(traces_url(endpoint))
-                .with_timeout(TIMEOUT)
-                .with_headers(headers)
-                .with_http_client(client)
-                .build()
+    }
+
+    async fn call(&self, mut client: Grpc<Channel>, request: Bytes) -> Result<Bytes, Refusal> {
+        client.ready().await.map_err(|error| Refusal::later(told(&error)))?;
+        let mut request = tonic::Request::new(request);
+        *request.metadata_mut() = MetadataMap::from_headers(self.headers.clone());
+        match client.unary(request, PathAndQuery::from_static(EXPORT), Raw).await {
+            Ok(answer) => Ok(answer.into_inner()),
+            Err(status) => {
+                let why = format!("{:?}: {}", status.code(), told(&status));
+                // As the protocol's specification has it.
+                let later = matches!(
+                    status.code(),
+                    Code::Cancelled
+                        | Code::DeadlineExceeded
+                        | Code::Aborted
+                        | Code::OutOfRange
+                        | Code::Unavailable
+                        | Code::DataLoss
+                );
+                Err(if later { Refusal::later(why) } else { Refusal::never(why) })
+            }
         }
-    };
-    built.map_err(|source| TelemetryError::Exporter { endpoint: endpoint.to_owned(), source })
+    }
+
+    async fn post(&self, client: &reqwest::Client, url: &str, request: Bytes) -> Result<Bytes, Refusal> {
+        let asked = client
+            .post(url)
+            .headers(self.headers.clone())
+            .header(http::header::CONTENT_TYPE, "application/x-protobuf")
+            .body(request);
+        let mut answer = asked.send().await.map_err(|error| Refusal::later(told(&error)))?;
+        let status = answer.status();
+        if !status.is_success() {
+            let later = matches!(status.as_u16(), 429 | 502..=504);
+            return Err(Refusal { later, ..Refusal::never(format!("answered {status}")) });
+        }
+        let kind = answer.headers().get(http::header::CONTENT_TYPE).cloned();
+        let mut body = bytes::BytesMut::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|error| Refusal::never(told(&error)))? {
+            if body.len() + chunk.len() > LARGEST_ANSWER {
+                return Err(Refusal::never("the answer is too long for one of a collector"));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        // Whatever listens there and says 200 has not taken the spans unless it speaks OTLP.
+        let kind = kind.as_ref().and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if !body.is_empty() && !kind.starts_with("application/x-protobuf") {
+            return Err(Refusal::never(format!(
+                "what answered {status} is no OTLP collector: its answer is {kind:?}"
+            )));
+        }
+        Ok(body.freeze())
+    }
+}
+
+/// An error with what caused it.
+fn told(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 /// The variables name the collector's base address; over HTTP, traces have a path of their own.
@@ -59,126 +181,93 @@ fn traces_url(endpoint: &str) -> String {
     if base.ends_with(PATH) { base.to_owned() } else { format!("{base}{PATH}") }
 }
 
-/// The configuration's, without those that the standard variables name too: the exporter reads the variables itself,
-/// and would send both.
-fn headers(config: &Telemetry) -> http::HeaderMap {
-    let variable = std::env::var("OTEL_EXPORTER_OTLP_TRACES_HEADERS")
-        .or_else(|_| std::env::var("OTEL_EXPORTER_OTLP_HEADERS"))
-        .unwrap_or_default();
-    let named: HashSet<http::HeaderName> =
-        otlp_headers(&variable).filter_map(Result::ok).map(|(name, _)| name).collect();
-    let text = config.otlp_headers.as_ref().map_or("", |headers| headers.expose());
+/// The configuration's, and over them those that the standard variables name.
+fn headers(config: &Telemetry) -> Result<HeaderMap, TelemetryError> {
+    let mut headers = HeaderMap::new();
+    let configured = config.otlp_headers.as_ref().map_or("", |headers| headers.expose());
     // What is no header was told when the configuration was checked.
-    otlp_headers(text).filter_map(Result::ok).filter(|(name, _)| !named.contains(name)).collect()
-}
-
-/// PEM texts.
-#[derive(Default)]
-struct TlsFiles {
-    authority: Option<Vec<u8>>,
-    certificate: Option<Vec<u8>>,
-    key: Option<Vec<u8>>,
-}
-
-impl TlsFiles {
-    fn read() -> Result<Self, TelemetryError> {
-        Ok(Self {
-            authority: file("CERTIFICATE")?,
-            certificate: file("CLIENT_CERTIFICATE")?,
-            key: file("CLIENT_KEY")?,
-        })
-    }
-
-    fn for_grpc(self) -> ClientTlsConfig {
-        let tls = ClientTlsConfig::new();
-        let tls = match self.authority {
-            Some(pem) => tls.ca_certificate(Certificate::from_pem(pem)),
-            None => tls.with_native_roots(),
-        };
-        match (self.certificate, self.key) {
-            (Some(certificate), Some(key)) => tls.identity(Identity::from_pem(certificate, key)),
-            _ => tls,
+    headers.extend(otlp_headers(configured).filter_map(Result::ok));
+    for variable in ["OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"] {
+        let Ok(text) = std::env::var(variable) else { continue };
+        for header in otlp_headers(&text) {
+            let (name, value) = header.map_err(|what| TelemetryError::Header { variable, what })?;
+            headers.insert(name, value);
         }
     }
+    Ok(headers)
+}
 
-    fn for_http(self) -> Result<OnRuntime, reqwest::Error> {
-        let mut builder =
-            reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
-        if let Some(pem) = self.authority {
-            builder = builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(&pem)?);
-        }
-        if let (Some(mut certificate), Some(key)) = (self.certificate, self.key) {
-            certificate.push(b'\n');
-            certificate.extend(key);
-            builder = builder.identity(reqwest::Identity::from_pem(&certificate)?);
-        }
-        Ok(OnRuntime { client: builder.build()?, runtime: tokio::runtime::Handle::current() })
+/// The messages are bytes already.
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
     }
 }
 
-/// The variable of traces alone goes before the general one.
-fn file(what: &str) -> Result<Option<Vec<u8>>, TelemetryError> {
-    let names = [format!("OTEL_EXPORTER_OTLP_TRACES_{what}"), format!("OTEL_EXPORTER_OTLP_{what}")];
-    let set = |name: &String| std::env::var_os(name).filter(|value| !value.is_empty());
-    let Some((variable, file)) =
-        names.into_iter().find_map(|name| set(&name).map(|file| (name, PathBuf::from(file))))
-    else {
-        return Ok(None);
-    };
-    match std::fs::read(&file) {
-        Ok(pem) => Ok(Some(pem)),
-        Err(source) => Err(TelemetryError::Certificate { variable, file, source }),
+impl Encoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, into: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        into.put(item);
+        Ok(())
     }
 }
 
-/// The exporter runs on a thread without a runtime, where an async client panics: its requests are made on the daemon's.
-#[derive(Debug)]
-struct OnRuntime {
-    client: reqwest::Client,
-    runtime: tokio::runtime::Handle,
-}
+impl Decoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
 
-type Sending<'a> = Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'a>>;
-
-impl HttpClient for OnRuntime {
-    // As `async_trait` writes it.
-    fn send_bytes<'life0, 'async_trait>(&'life0 self, request: Request<Bytes>) -> Sending<'async_trait>
-    where
-        'life0: 'async_trait,
-        Self: 'async_trait,
-    {
-        let client = self.client.clone();
-        let sending = self.runtime.spawn(async move { send(&client, request).await });
-        Box::pin(async move { sending.await? })
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(from.copy_to_bytes(from.remaining())))
     }
-}
-
-async fn send(client: &reqwest::Client, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-    let (parts, body) = request.into_parts();
-    let request = client.request(parts.method, parts.uri.to_string()).headers(parts.headers).body(body);
-    let mut answer = request.send().await?;
-    let (status, headers) = (answer.status(), answer.headers().clone());
-    let mut body = bytes::BytesMut::new();
-    while let Some(chunk) = answer.chunk().await? {
-        if body.len() + chunk.len() > LARGEST_ANSWER {
-            return Err(Box::new(ResponseBodyTooLarge::new()));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    // Whatever listens there and says 200 has not taken the spans unless it speaks OTLP.
-    let kind =
-        headers.get(http::header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    if status.is_success() && !body.is_empty() && !kind.starts_with("application/x-protobuf") {
-        return Err(format!("what answered {status} is no OTLP collector: its answer is {kind:?}").into());
-    }
-    let mut answer = Response::builder().status(status).body(body.freeze())?;
-    *answer.headers_mut() = headers;
-    Ok(answer)
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+    use std::sync::Mutex;
+    use tokio::sync::mpsc;
+
+    type Answers = Box<dyn Iterator<Item = Result<(), Refusal>> + Send>;
+
+    /// Answers in turn, and tells what it was asked.
+    pub(super) struct Script {
+        answers: Mutex<Answers>,
+        asked: mpsc::Sender<Bytes>,
+    }
+
+    impl Script {
+        pub(super) fn take(&self, request: Bytes) -> Result<(), Refusal> {
+            let _unheard = self.asked.try_send(request);
+            self.answers.lock().unwrap().next().unwrap()
+        }
+    }
+
+    impl Collector {
+        pub(in crate::telemetry) fn scripted<I>(answers: I) -> (Self, mpsc::Receiver<Bytes>)
+        where
+            I: IntoIterator<Item = Result<(), Refusal>>,
+            I::IntoIter: Send + 'static,
+        {
+            let (asked, requests) = mpsc::channel(64);
+            let script = Script { answers: Mutex::new(Box::new(answers.into_iter())), asked };
+            let way = Way::Scripted(script);
+            (Self { endpoint: "scripted".to_owned(), headers: HeaderMap::new(), way }, requests)
+        }
+    }
 
     #[test]
     fn an_address_is_the_collectors_or_that_of_its_traces() {

@@ -107,10 +107,11 @@ async fn set_state(
         (JobState::Paused | JobState::Failed, JobState::Running) => "job.resume",
         (JobState::Running | JobState::Paused, JobState::Cancelled) => "job.cancel",
         (now, _) => {
-            return Ok(Err(AdminError::Conflict(format!(
+            let why = format!(
                 "job {id} is {}; a running job can be paused or cancelled, a paused one resumed or cancelled, a failed one resumed",
                 now.as_str()
-            ))));
+            );
+            return Ok(Err(AdminError::NotNow { why, state: now.as_str(), allowed: now.allowed() }));
         }
     };
     // Without its holder: who works on it finds that out with the next step. What held it up, or failed it, is over

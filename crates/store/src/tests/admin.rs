@@ -255,3 +255,22 @@ async fn a_rotated_credential_has_two_secrets_for_a_while() {
     assert_eq!(t.store.credentials(Some(&tenant())).await.unwrap().len(), 1);
     assert_eq!(t.store.credentials(Some(&named("other"))).await.unwrap(), []);
 }
+
+#[tokio::test]
+async fn what_many_notice_is_written_down_once() {
+    let t = open().await;
+    let [one, two, three] = ["1", "2", "3"].map(|kid| serde_json::json!({ "signing": kid }));
+    let actor = actor();
+    let write = async |before: &serde_json::Value, after: &serde_json::Value| {
+        t.store.write_audit_once(&actor, "keyring.change", "messages", before, after).await.unwrap()
+    };
+    let ten = futures::future::join_all((0..10).map(|_| write(&one, &two))).await;
+    assert_eq!(ten.into_iter().filter(|written| *written).count(), 1);
+    assert!(write(&two, &three).await);
+    assert!(!write(&one, &three).await);
+    let filter =
+        AuditFilter { action: Some("keyring.change".to_owned()), limit: 10, ..AuditFilter::default() };
+    let rows = t.store.audit(&filter).await.unwrap();
+    let moves: Vec<_> = rows.into_iter().map(|row| (row.before, row.after)).collect();
+    assert_eq!(moves, [(Some(one), Some(two.clone())), (Some(two), Some(three))]);
+}

@@ -106,6 +106,28 @@ async fn waited_for_and_reported() {
 }
 
 #[tokio::test]
+async fn a_repeat_is_known_when_its_result_is_kept_no_longer() {
+    let t = accepting().await;
+    let limits = crate::TenantLimits { result_ttl_s: Some(600), ..Default::default() };
+    t.store.put_tenant(&actor(), &tenant(), None, Some(limits), None).await.unwrap();
+    let id = ExecutionId::new(now() - chrono::TimeDelta::hours(2), &mut rand::rng());
+    let claim = t.running(NewExecution { id, ..by_callback() }).await;
+    assert_eq!(t.reports(report(claim.id, 1, true)).await, Reported::Done(State::Succeeded));
+    t.sql("UPDATE results SET recorded_at = recorded_at - interval '1 hour'").await;
+    t.sql("UPDATE executions SET finished_at = finished_at - interval '1 hour'").await;
+    assert_eq!(t.store.expire_results(10).await.unwrap(), 1);
+    assert_eq!(t.number("SELECT count(*) FROM results").await, 0);
+    assert!(t.store.result(&tenant(), id).await.unwrap().unwrap().expired);
+    assert_eq!(t.reports(report(id, 1, true)).await, Reported::Repeated(State::Succeeded));
+    // Retention takes a day's results long before its executions.
+    let day = crate::Day::of(id).suffix();
+    t.sql(&format!("DROP TABLE results_{day}")).await;
+    assert_eq!(t.reports(report(id, 1, true)).await, Reported::Repeated(State::Succeeded));
+    let other = Report { report_digest: [9; 32], ..report(id, 1, true) };
+    assert_eq!(t.reports(other).await, Reported::Conflict(State::Succeeded));
+}
+
+#[tokio::test]
 async fn a_callback_may_be_faster_than_the_answer() {
     let t = accepting().await;
     let claim = t.running(by_callback()).await;
@@ -131,17 +153,24 @@ async fn an_earlier_attempt_may_succeed_and_no_longer_fail() {
     let read = t.stands(first.id).await;
     assert_eq!((read.state, read.attempts[0].outcome.as_str()), (State::Retrying, "callback_timed_out"));
     assert_eq!(read.attempts[0].http_status, Some(202));
-    assert_eq!(t.reports(report(first.id, 1, false)).await, Reported::NotCurrent { current: 2 });
+    let state = State::Retrying;
+    assert_eq!(t.reports(report(first.id, 1, false)).await, Reported::NotCurrent { current: 2, state });
 
     let second = t.next(first.id, 2).await;
-    assert_eq!(t.reports(report(first.id, 1, false)).await, Reported::NotCurrent { current: 2 });
+    assert_eq!(
+        t.reports(report(first.id, 1, false)).await,
+        Reported::NotCurrent { current: 2, state: State::Running }
+    );
     // The token of the one attempt is none of the other.
     let swapped = Report { token_digest: token(1), ..report(first.id, 2, true) };
     assert_eq!(t.reports(swapped).await, Reported::BadToken);
     assert_eq!(t.reschedules(retry(&second)).await, Finished::Done);
     t.next(first.id, 3).await;
     for attempt in [1, 2] {
-        assert_eq!(t.reports(report(first.id, attempt, false)).await, Reported::NotCurrent { current: 3 });
+        assert_eq!(
+            t.reports(report(first.id, attempt, false)).await,
+            Reported::NotCurrent { current: 3, state: State::Running }
+        );
     }
     assert_eq!(t.reports(report(first.id, 2, true)).await, Reported::Done(State::Succeeded));
     assert_eq!(t.reports(report(first.id, 2, true)).await, Reported::Repeated(State::Succeeded));
@@ -236,7 +265,7 @@ async fn bad_ends_are_told_once_and_only_first_hand() {
     let fine = t.running(by_callback()).await;
     assert_eq!(t.reports(report(fine.id, 1, true)).await, Reported::Done(State::Succeeded));
     let cancelled = t.running(by_callback()).await;
-    t.store.cancel_one("op", &tenant(), cancelled.id, None).await.unwrap();
+    t.store.cancel_one("op", &tenant(), cancelled.id, &[], None).await.unwrap();
     let alone = t.running(NewExecution { on_failure: None, ..by_callback() }).await;
     let telling = t.running(NewExecution { caused_by: Some(dead.id.uuid()), ..by_callback() }).await;
     for claim in [alone, telling] {
@@ -248,6 +277,24 @@ async fn bad_ends_are_told_once_and_only_first_hand() {
     t.sql("UPDATE tenants SET state = 1 WHERE id = 'acme'").await;
     assert_eq!(t.store.follow_ups(10).await.unwrap().len(), 0);
     t.sql("UPDATE tenants SET state = 0 WHERE id = 'acme'").await;
+
+    // What cannot be told now is put off, ever longer, and is not lost.
+    let key = [(tenant(), dead.id)];
+    let pause = async || {
+        t.number("SELECT round(extract(epoch FROM max(not_before) - now()))::int8 FROM follow_ups").await
+    };
+    for seconds in [5, 10, 20] {
+        t.store.put_off_follow_ups(&key).await.unwrap();
+        let seen = pause().await;
+        assert!((seen - seconds).abs() <= 2, "put off for {seen} s instead of {seconds} s");
+    }
+    assert_eq!(t.store.follow_ups(10).await.unwrap().len(), 3);
+    for _ in 0..30 {
+        t.store.put_off_follow_ups(&key).await.unwrap();
+    }
+    assert!(pause().await <= 300);
+    t.sql("UPDATE follow_ups SET not_before = now() WHERE not_before IS NOT NULL").await;
+    assert_eq!(t.store.follow_ups(10).await.unwrap().len(), 4);
     let keys: Vec<(TenantId, ExecutionId)> = told.into_iter().map(|told| (told.tenant, told.id)).collect();
     for _ in 0..2 {
         t.store.followed_up(&keys).await.unwrap();
@@ -258,7 +305,7 @@ async fn bad_ends_are_told_once_and_only_first_hand() {
 #[tokio::test]
 async fn what_lives_is_cancelled_and_what_is_over_says_so() {
     let t = accepting().await;
-    let cancel = async |id, reason| t.store.cancel_one("svc_op", &tenant(), id, reason).await.unwrap();
+    let cancel = async |id, reason| t.store.cancel_one("svc_op", &tenant(), id, &[], reason).await.unwrap();
     let accepted = t.accepted().await.id;
     let (running, waiting, retrying) =
         (t.running(execution()).await, t.running(by_callback()).await, t.running(execution()).await);
@@ -285,8 +332,24 @@ async fn what_lives_is_cancelled_and_what_is_over_says_so() {
     for unknown in ["018bcfe5-6800-7000-8000-000000000000", "ffffffff-ffff-7000-8000-000000000000"] {
         assert_eq!(cancel(unknown.parse().unwrap(), None).await, None);
     }
-    let foreign = t.store.cancel_one("op", &named("globex"), running.id, None).await.unwrap();
+    let foreign = t.store.cancel_one("op", &named("globex"), running.id, &[], None).await.unwrap();
     assert_eq!(foreign, None);
+}
+
+#[tokio::test]
+async fn what_has_left_the_states_that_were_asked_for_is_spared() {
+    let t = accepting().await;
+    let only = [State::Accepted, State::Retrying];
+    let cancel = async |id| t.store.cancel_one("op", &tenant(), id, &only, None).await.unwrap().unwrap();
+    let running = t.running(by_callback()).await;
+    assert_eq!(cancel(running.id).await, CancelOutcome::Spared(State::Running));
+    t.reschedules(wait(&running)).await;
+    assert_eq!(cancel(running.id).await, CancelOutcome::Spared(State::Waiting));
+    assert_eq!(t.stands(running.id).await.state, State::Waiting);
+    t.assert_every_live_execution_has_its_timer().await;
+    let accepted = t.accepted().await.id;
+    assert_eq!(cancel(accepted).await, CancelOutcome::Cancelled { from: State::Accepted });
+    assert_eq!(cancel(accepted).await, CancelOutcome::Ended(State::Cancelled));
 }
 
 #[tokio::test]
@@ -309,7 +372,7 @@ async fn of_many_who_would_end_it_one_does() {
         let (one, two, cancel) = tokio::join!(
             t.store.report(report(claim.id, 1, true)),
             t.store.report(other),
-            t.store.cancel_one("op", &acme, claim.id, None)
+            t.store.cancel_one("op", &acme, claim.id, &[], None)
         );
         let won = [one.unwrap(), two.unwrap()].iter().filter(|r| matches!(r, Reported::Done(_))).count();
         won + usize::from(matches!(cancel.unwrap(), Some(CancelOutcome::Cancelled { .. })))

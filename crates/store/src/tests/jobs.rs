@@ -143,10 +143,18 @@ async fn a_job_is_paused_resumed_and_cancelled() {
     assert_eq!(set(JobState::Running).await.unwrap(), JobState::Running);
     assert!(!s.advance_job(&taken, worker, &to(at, 1), LEASE).await.unwrap(), "it must be taken anew");
     assert_eq!(s.take_job(worker, LEASE).await.unwrap().unwrap().done, 0);
-    assert!(matches!(set(JobState::Done).await, Err(AdminError::Conflict(_))));
+    let refused = set(JobState::Done).await;
+    assert!(
+        matches!(refused, Err(AdminError::NotNow { state: "running", allowed: ["pause", "cancel"], .. })),
+        "{refused:?}"
+    );
     assert_eq!(set(JobState::Cancelled).await.unwrap(), JobState::Cancelled);
     for state in [JobState::Running, JobState::Paused, JobState::Failed] {
-        assert!(matches!(set(state).await, Err(AdminError::Conflict(_))));
+        let refused = set(state).await;
+        assert!(
+            matches!(refused, Err(AdminError::NotNow { state: "cancelled", allowed: [], .. })),
+            "{refused:?}"
+        );
     }
     assert_eq!(s.set_job_state(a, acme, id(), JobState::Paused).await.unwrap(), None);
     let said = "SELECT count(*) FROM audit_log WHERE action IN ('job.pause', 'job.resume', 'job.cancel')";

@@ -116,6 +116,66 @@ async fn parking_spends_no_attempt_and_grows() {
 }
 
 #[tokio::test]
+async fn what_was_not_sent_gives_its_attempt_back_with_all_that_was_known_before() {
+    let t = accepting().await;
+    let new = NewExecution { completion: Completion::Callback, ..execution() };
+    t.store.accept(new.clone(), PATIENCE).await.unwrap();
+    let claims = |attempt: u16, token: u8| Claim {
+        callback_digest: Some([token; 32]),
+        max_attempts: 2,
+        message_id: format!("{attempt}:{token}:-1"),
+        ..claim(new.id, attempt)
+    };
+    let unsent = |claim: &Claim| Reschedule {
+        tenant: tenant(),
+        id: new.id,
+        attempt: claim.attempt,
+        after: Duration::from_secs(10),
+        why: Why::Unsent { claim_id: claim.claim_id, error: Some("nothing was sent".to_owned()) },
+    };
+    let digest =
+        async |of: &str| t.number(&format!("SELECT get_byte(callback_digest, 0)::int8 FROM {of}")).await;
+    let stands = async || t.store.execution(&tenant(), new.id).await.unwrap().unwrap();
+
+    let first = claims(1, 1);
+    t.claimed(first.clone()).await;
+    assert_eq!(
+        t.store.reschedule(unsent(&claims(1, 1)), PATIENCE).await.unwrap(),
+        Finished::LostFence(Some(State::Running))
+    );
+    for _ in 0..2 {
+        // The second time as after a lost answer.
+        assert_eq!(t.store.reschedule(unsent(&first), PATIENCE).await.unwrap(), Finished::Done);
+    }
+    let now = stands().await;
+    assert_eq!((now.state, now.attempt, now.parks, now.attempts.len()), (State::Accepted, 0, 1, 0));
+    assert_eq!((now.claimed_at, now.lease_until, now.message_id), (None, None, None));
+    assert_eq!(now.error.as_deref(), Some("nothing was sent"));
+    assert_eq!(t.number("SELECT count(*) FROM executions WHERE callback_digest IS NOT NULL").await, 0);
+    let late = finish(&first, Ending::Succeeded { evidence: Evidence::Response, result: None });
+    assert_eq!(t.store.finish(late, PATIENCE).await.unwrap(), Finished::LostFence(Some(State::Accepted)));
+
+    // The same number again, by another claim; then the second and last attempt.
+    let sent = claims(1, 2);
+    t.claimed(sent.clone()).await;
+    let why = Why::Retry { claim_id: sent.claim_id, http_status: Some(503), error: Some("503".to_owned()) };
+    let retry = Reschedule { tenant: tenant(), id: new.id, attempt: 1, after: Duration::ZERO, why };
+    assert_eq!(t.store.reschedule(retry, PATIENCE).await.unwrap(), Finished::Done);
+    let before = stands().await;
+    let second = claims(2, 3);
+    t.claimed(second.clone()).await;
+    assert_eq!(t.store.reschedule(unsent(&second), PATIENCE).await.unwrap(), Finished::Done);
+    let now = stands().await;
+    assert_eq!((now.state, now.attempt, now.parks), (State::Retrying, 1, 1));
+    assert_eq!((now.http_status, now.message_id.as_deref()), (Some(503), Some("1:2:-1")));
+    assert_eq!((now.claimed_at, now.finished_at), (before.claimed_at, before.finished_at));
+    assert_eq!((now.attempts.len(), digest("executions").await, digest("attempts").await), (1, 2, 2));
+    t.assert_every_live_execution_has_its_timer().await;
+    assert_eq!(t.claimed(claims(2, 4)).await.attempt, 2);
+    assert_eq!(digest("executions").await, 4);
+}
+
+#[tokio::test]
 async fn a_key_stands_for_one_execution() {
     let t = accepting().await;
     let keyed = |digest: u8| NewExecution {

@@ -182,6 +182,9 @@ async fn lists_are_flat() {
     let t = filled().await;
     let any = "'acme', 'ffffffff-ffff-ffff-ffff-ffffffffffff', '00000000-0000-0000-0000-000000000000'";
     let none = "'{}', NULL, NULL, NULL";
+    let newest = all(&t, "true").await;
+    let (until, since) = (newest[MANY as usize / 3], newest[MANY as usize / 3 + 200]);
+    let range = format!("'acme', '{until}', '{since}'");
     // What is listed, by which index, and how many rows a node of the plan may give for a page of 50.
     let cases = [
         (lists::list_sql(false), format!("{any}, NULL, {none}, 51"), "_pkey", 60),
@@ -201,6 +204,18 @@ async fn lists_are_flat() {
         (dead_letters::scan_sql(), format!("{any}, NULL, NULL, NULL, true, 51"), "dead_letters_pkey", 60),
         (lists::count_sql(false), format!("{any}, NULL, {none}"), "_pkey", 10_000),
         (lists::count_sql(true), format!("{any}, 'w3', {none}"), "workflow_id_tenant_id_id_idx", 10_000),
+        // From a time to another one, however much lies before and behind it: the range holds 200.
+        (lists::list_sql(false), format!("{range}, NULL, {none}, 51"), "_pkey", 60),
+        (lists::list_sql(true), format!("{range}, 'w3', {none}, 51"), "workflow_id_tenant_id_id_idx", 60),
+        (
+            lists::list_sql(false),
+            format!("{range}, NULL, '{{3}}', NULL, NULL, '{{\"rare\": true}}', 51"),
+            "_pkey",
+            200,
+        ),
+        (lists::count_sql(false), format!("{range}, NULL, {none}"), "_pkey", 200),
+        (lists::count_sql(true), format!("{range}, 'w3', {none}"), "workflow_id_tenant_id_id_idx", 60),
+        (dead_letters::scan_sql(), format!("{range}, NULL, NULL, NULL, true, 51"), "dead_letters_pkey", 60),
     ];
     // Neither does it depend on the statistics: a new day has none.
     for statistics in [true, false] {

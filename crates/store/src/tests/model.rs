@@ -48,6 +48,8 @@ enum Op {
     ClaimAgain,
     Wait(Whose),
     Retry(Whose),
+    /// Claimed, and not sent.
+    Unsent(Whose),
     Park,
     Release,
     Finish(Whose, State),
@@ -91,6 +93,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::ClaimAgain),
         4 => whose().prop_map(Op::Wait),
         4 => whose().prop_map(Op::Retry),
+        2 => whose().prop_map(Op::Unsent),
         1 => Just(Op::Park),
         1 => Just(Op::Release),
         2 => (whose(), ends).prop_map(|(whose, state)| Op::Finish(whose, state)),
@@ -108,6 +111,8 @@ struct Model {
     state: State,
     attempt: u16,
     claim: Option<Uuid>,
+    /// The attempt that it was for.
+    claimed: u16,
     expired: bool,
     evidence: Option<Evidence>,
     reason: Option<Reason>,
@@ -130,6 +135,7 @@ impl Model {
             state: born.0,
             attempt: born.1,
             claim: native,
+            claimed: born.1,
             expired: false,
             evidence: None,
             reason: None,
@@ -195,7 +201,7 @@ impl Model {
             () if attempt > MAX_ATTEMPTS => Err(Refusal::Exhausted),
             () => {
                 self.become_(State::Running);
-                (self.attempt, self.claim) = (attempt, Some(claim));
+                (self.attempt, self.claim, self.claimed) = (attempt, Some(claim), attempt);
                 Ok(attempt)
             }
         }
@@ -205,10 +211,24 @@ impl Model {
     fn fenced(&self, claim: Uuid, next: State) -> Result<bool, Finished> {
         if self.claim == Some(claim) && self.state == State::Running {
             Ok(true)
-        } else if self.claim == Some(claim) && self.state == next {
+        } else if self.claim == Some(claim) && self.claimed == self.attempt && self.state == next {
             Ok(false)
         } else {
             Err(Finished::LostFence(Some(self.state)))
+        }
+    }
+
+    /// The attempt is given back, once.
+    fn gives_back(&mut self, claim: Uuid) -> Result<(), Finished> {
+        let before = if self.claimed > 1 { State::Retrying } else { State::Accepted };
+        if self.claim == Some(claim) && self.state == State::Running {
+            self.become_(before);
+            self.attempt -= 1;
+            return Ok(());
+        }
+        match self.claim == Some(claim) && self.claimed == self.attempt + 1 && self.state == before {
+            true => Ok(()),
+            false => Err(Finished::LostFence(Some(self.state))),
         }
     }
 
@@ -228,15 +248,14 @@ impl Model {
             self.become_(State::Succeeded);
             self.evidence = Some(Evidence::Callback);
         } else if self.state == State::Retrying {
-            return Reported::NotCurrent { current: self.attempt + 1 };
+            return Reported::NotCurrent { current: self.attempt + 1, state: self.state };
         } else if attempt != self.attempt {
-            return Reported::NotCurrent { current: self.attempt };
+            return Reported::NotCurrent { current: self.attempt, state: self.state };
         } else {
             self.become_(State::Failed);
             self.reason = Some(Reason::ReportedFailure);
         }
         self.report = Some((attempt, digest));
-        self.results = 1;
         Reported::Done(self.state)
     }
 
@@ -247,8 +266,8 @@ impl Model {
                 self.become_(State::Expired);
                 self.reason = Some(Reason::Expired);
             }
-            // Nobody retries or waits for what is native; would one, the timer would end it.
-            State::Retrying | State::Waiting if self.given.kind == Kind::Native => {
+            // Nobody gives back, retries or waits for what is native; would one, the timer would end it.
+            State::Accepted | State::Retrying | State::Waiting if self.given.kind == Kind::Native => {
                 self.dies(Reason::UnknownOutcome)
             }
             State::Retrying if exhausted => self.dies(Reason::AttemptsExhausted),

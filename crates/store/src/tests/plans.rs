@@ -62,7 +62,50 @@ async fn hot_statements_touch_one_day_by_its_key() {
     let accepting = plan(&t, &accept::sql(day), &format!("{keys}, {}", none(22))).await;
     assert_day_only(&accepting, day);
     let repeat = plan(&t, &callback::repeat_sql(day), &format!("{one}, NULL, NULL")).await;
-    assert!(repeat.contains(&format!("using results_{}_pkey", day.suffix())), "{repeat}");
+    assert!(repeat.contains(&key), "{repeat}");
+}
+
+/// As it is checked when this is built, by how it begins and ends.
+fn prepared(beginning: &str, end: &str) -> String {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../.sqlx");
+    let texts = std::fs::read_dir(directory).unwrap().map(|entry| {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        json["query"].as_str().unwrap().to_owned()
+    });
+    let mut found: Vec<String> =
+        texts.filter(|query| query.starts_with(beginning) && query.ends_with(end)).collect();
+    assert_eq!(found.len(), 1, "{beginning}: {found:#?}");
+    found.remove(0)
+}
+
+#[tokio::test]
+async fn one_execution_its_attempts_and_its_result_are_found_by_their_keys() {
+    let t = accepting().await;
+    let day = Day::at(now());
+    let id = t.accepted().await.id;
+    let one = format!("'acme', '{}'", id.uuid());
+    let execution = prepared("SELECT e.id, e.workflow_id, e.lane", "e.tenant_id = $1 AND e.id = $2");
+    let attempts = prepared("SELECT id, attempt", "tenant_id = $1 AND id = $2 ORDER BY attempt");
+    let result = prepared("SELECT e.state, e.evidence", "e.tenant_id = $1 AND e.id = $2");
+    for (sql, arguments, tables) in [
+        (execution, one.clone(), &["executions", "dead_letters"][..]),
+        (attempts, one.clone(), &["attempts"]),
+        (result, format!("{one}, 7"), &["executions", "results"]),
+    ] {
+        let plan = plan(&t, &sql, &arguments).await;
+        assert!(!plan.contains("Seq Scan on executions") && !plan.contains("Bitmap"), "{plan}");
+        for table in tables {
+            let key = if *table == "dead_letters" {
+                "using dead_letters_pkey".to_owned()
+            } else {
+                format!("using {table}_{}_pkey", day.suffix())
+            };
+            assert!(plan.contains(&key), "{table} not by {key}:\n{plan}");
+            // Of the other days' tables nothing is looked at.
+            assert!(plan.matches(&format!("on {table}_")).count() <= 1, "{table}:\n{plan}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -48,3 +48,24 @@ async fn what_was_never_told_goes_with_its_execution() {
     t.store.maintain(now()).await.unwrap();
     assert_eq!(t.number("SELECT count(*) FROM follow_ups").await, 1);
 }
+
+#[tokio::test]
+async fn what_serves_whoever_looks_into_an_attack_goes_after_three_months() {
+    let t = open().await;
+    for (days, name) in [(89, "young"), (91, "old")] {
+        t.sql(&format!(
+            "INSERT INTO rejected_messages (tenant_id, topic, message_id, reason, head, rejected_at)
+             VALUES ('acme', 't', '{name}', 'r', '', now() - interval '{days} days')"
+        ))
+        .await;
+        t.sql(&format!(
+            "INSERT INTO refusals VALUES (now() - interval '{days} days', 'login', '{name}', 'r', 1)"
+        ))
+        .await;
+    }
+    t.store.maintain(now()).await.unwrap();
+    for table in ["rejected_messages WHERE message_id", "refusals WHERE subject"] {
+        assert_eq!(t.number(&format!("SELECT count(*) FROM {table} = 'young'")).await, 1, "{table}");
+        assert_eq!(t.number(&format!("SELECT count(*) FROM {table} = 'old'")).await, 0, "{table}");
+    }
+}

@@ -139,6 +139,9 @@ fn add(text: &str, now: Time, rng: impl CryptoRng) -> Edit {
     let kid = fresh(&kids, now);
     let mut key = Table::new();
     key.insert("kid".into(), kid.clone().into());
+    let made: toml::value::Datetime =
+        now.format("%Y-%m-%dT%H:%M:%SZ").to_string().parse().map_err(|error| format!("{error}"))?;
+    key.insert("created".into(), made.into());
     let public = match algorithm.as_deref() {
         Some("EdDSA") => {
             let pair = KeyPair::generate(rng);
@@ -238,6 +241,8 @@ mod tests {
         let twice = add(&once.text, now(), rng()).unwrap().unwrap();
         let ring = Keyring::from_toml(&twice.text).unwrap();
         assert_eq!(ring.signing_kid(), Some("2026-11-21.2"));
+        assert_eq!(ring.signing_since(), Some(now()));
+        assert_eq!(Keyring::from_toml(&hmac()).unwrap().signing_since(), None);
         assert_eq!(ring.kids(), ["2026-10", "2026-11-21", "2026-11-21.2"]);
         assert!(retire(&twice.text, "2026-11-21.2").err().unwrap().contains("rotate first"));
         assert!(retire(&twice.text, "other").err().unwrap().contains("2026-10"));

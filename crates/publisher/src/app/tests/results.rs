@@ -32,6 +32,15 @@ async fn a_callback_without_its_token_is_told_nothing() {
 }
 
 #[tokio::test]
+async fn a_callback_is_not_refused_for_good_by_a_publisher_that_knows_no_tenants_yet() {
+    let world = world(Setup { loaded: false, ..Setup::default() }).await;
+    let path = format!("{RESULT}?tenant_id=acme&token=cb_1_{}", "A".repeat(43));
+    let answer = world.send(post(&path, "", r#"{"status":"success"}"#)).await;
+    assert_eq!(answer.problem(), (503, "/problems/not-ready"));
+    assert_eq!(answer.header("retry-after"), "2");
+}
+
+#[tokio::test]
 async fn a_result_needs_its_scope_and_a_wait_that_can_be_read() {
     let world = world(Setup::default()).await;
     assert_eq!(world.send(get(RESULT, READER)).await.problem(), (403, "/problems/missing-scope"));

@@ -26,6 +26,7 @@ pub fn operations() -> Vec<Operation> {
         post("/pulsar/dead-letters/{id}/discard", "discardDeadLetter", "Put a dead letter away with a note")
             .about("To execute it once more instead, replay its execution.")
             .of_an_execution()
+            .problems(&["conflict"])
             .body(request(note, &["note"]), vec![("note", json!({ "note": "entered by hand" }))])
             .answer(
                 200,
@@ -42,6 +43,6 @@ pub fn operations() -> Vec<Operation> {
 fn letter() -> Value {
     json!({
         "execution_id": EXECUTION, "workflow_id": "orders/new", "lane": "short", "reason": "attempts_exhausted",
-        "attempt": 5, "dead_lettered_at": ACCEPTED_AT,
+        "attempt": 5, "dead_lettered_at": ACCEPTED_AT, "http_status": 503, "error": "the webhook answered 503",
     })
 }

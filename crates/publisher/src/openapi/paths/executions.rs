@@ -31,7 +31,7 @@ fn list() -> Operation {
             json!({
                 "executions": [{
                     "execution_id": EXECUTION, "workflow_id": "orders/new", "lane": "short", "state": "succeeded",
-                    "attempt": 1, "accepted_at": ACCEPTED_AT,
+                    "evidence": "response", "attempt": 1, "accepted_at": ACCEPTED_AT, "finished_at": ACCEPTED_AT,
                 }],
             }),
         )

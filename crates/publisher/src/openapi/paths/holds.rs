@@ -32,10 +32,10 @@ pub fn operations() -> Vec<Operation> {
                     ("a lane", json!({ "lane": "ai", "reason": "the model is being replaced" })),
                 ],
             )
-            .problems(&["conflict"])
+            .problems(&["conflict", "rate-limited"])
             .answer(201, "It is new.", of::<Put>(), put_hold("created"))
             .answer(200, "It was there.", of::<Put>(), put_hold("changed")),
-        delete("/pulsar/holds/{id}", "releaseHold", "Release a hold").named_hold().problems(&["conflict"]).answer(
+        delete("/pulsar/holds/{id}", "releaseHold", "Release a hold").named_hold().problems(&["conflict", "rate-limited"]).answer(
             200,
             "It is released, and so many of what it had parked are due now.",
             object(json!({

@@ -68,7 +68,7 @@ fn report() -> Operation {
             ],
         )
         .problems(&["bad-callback-token", "not-current-attempt", "already-ended", "result-too-large", "not-found"])
-        .problems(&["data-key-unavailable"])
+        .problems(&["data-key-unavailable", "not-ready"])
         .asks_the_database()
         .answer(
             200,

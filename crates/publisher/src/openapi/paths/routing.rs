@@ -74,10 +74,10 @@ impl Place {
                         ("own address", json!({ "webhook_url": "https://n8n.example/webhook/{workflow_id}" })),
                     ],
                 )
-                .problems(&["conflict", "not-found"])
+                .problems(&["conflict", "not-found", "rate-limited"])
                 .answer(201, means, self.changed(), self.change("created"))
                 .answer(200, means, self.changed(), self.change("changed")),
-            self.named(delete(self.path, remove, removed)).problems(&["conflict", "not-found"]).answer(
+            self.named(delete(self.path, remove, removed)).problems(&["conflict", "not-found", "rate-limited"]).answer(
                 200,
                 "There is none any more; `changed` says whether there was one.",
                 self.object(json!({
@@ -168,7 +168,7 @@ fn apply() -> Operation {
                 "default": { "priority": 3 }, "prune": true, "dry_run": true,
             }))],
         )
-        .problems(&["conflict", "not-found"])
+        .problems(&["conflict", "not-found", "rate-limited"])
         .asks_the_database()
         .answer(200, "What changed, or would change.", applied(), json!({
             "tenant_id": "acme", "dry_run": true, "prune": true, "created": ["workflows.orders"], "changed": [],

@@ -119,6 +119,11 @@ impl Subject<'_> {
                 });
                 self.reschedule(why, expected).await;
             }
+            Op::Unsent(whose) => {
+                let claim_id = self.claim_of(whose);
+                let expected = model.gives_back(claim_id);
+                self.reschedule(Why::Unsent { claim_id, error: None }, expected).await;
+            }
             Op::Park => {
                 let row = Reschedule {
                     tenant: tenant(),
@@ -143,7 +148,7 @@ impl Subject<'_> {
                 } else {
                     CancelOutcome::Cancelled { from: model.state }
                 };
-                let outcome = self.t.store.cancel_one("op", &tenant(), self.new.id, None).await.unwrap();
+                let outcome = self.t.store.cancel_one("op", &tenant(), self.new.id, &[], None).await.unwrap();
                 assert_eq!(outcome, Some(expected));
                 if !model.state.is_terminal() {
                     model.become_(State::Cancelled);
