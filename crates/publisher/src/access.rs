@@ -76,7 +76,8 @@ fn missing_scope(scope: Scope) -> Problem {
 fn is_of_this_machine(headers: &HeaderMap) -> bool {
     let Some(host) = headers.get(HOST) else { return !headers.contains_key(ORIGIN) };
     let named = host.to_str().ok().and_then(|host| format!("http://{host}/").parse::<Url>().ok());
-    let local = match named.as_ref().and_then(Url::host) {
+    let bare = named.filter(|url| url.username().is_empty() && url.path() == "/");
+    let local = match bare.as_ref().and_then(Url::host) {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
