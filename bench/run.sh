@@ -194,7 +194,10 @@ measure_chain() {
   local publishers=$probing
   probe chain-consumer "http://127.0.0.1:$consumer"
   load chain --connections 64 --duration "$seconds"
-  wait "$publishers" && wait "$probing" || die "metrics or health did not answer" "$(cat "$out"/probe-chain*.txt)"
+  local asked
+  for asked in "$publishers" "$probing"; do
+    wait "$asked" || die "metrics or health did not answer" "$(cat "$out"/probe-chain*.txt)"
+  done
   verify chain chain
   sample_all after-chain
 }

@@ -38,13 +38,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     for _ in 0..ROUNDS {
         publish(black_box("acme"), black_box("/pulsar/publish")).await;
     }
-    let with = began.elapsed();
-    let began = Instant::now();
-    for _ in 0..ROUNDS {
-        polled().await;
-        polled().await;
-    }
-    let nanos = with.saturating_sub(began.elapsed()).as_nanos() as f64 / f64::from(ROUNDS);
+    let nanos = began.elapsed().as_nanos() as f64 / f64::from(ROUNDS);
     let figure = Figure { nanos };
     println!("{:.0} ns an execution", figure.nanos);
     std::fs::write(&args.json, serde_json::to_vec_pretty(&figure)?)
@@ -72,7 +66,7 @@ async fn publish(tenant: &str, path: &str) {
         route.decided_by = Empty,
         route.reason = Empty,
     );
-    polled().instrument(request.clone()).await;
+    polled(&request).await;
     tracing::record_all!(
         request,
         execution.id = tenant,
@@ -103,12 +97,13 @@ async fn publish(tenant: &str, path: &str) {
         error.type = Empty,
         otel.status_code = Empty,
     );
-    polled().instrument(send.clone()).await;
+    polled(&send).await;
     send.record("messaging.message.id", path);
 }
 
-async fn polled() {
-    for _ in 1..POLLS {
-        tokio::task::yield_now().await;
+/// Ready at once: only what is around it costs something.
+async fn polled(span: &tracing::Span) {
+    for _ in 0..POLLS {
+        std::future::ready(black_box(())).instrument(span.clone()).await;
     }
 }
